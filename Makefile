@@ -1,0 +1,42 @@
+# Everything a machine with Python 3.11 (or newer) and make can do with Rollcall.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.PHONY: help run test check format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+run: .venv/embedded ## Install what is missing, and start the chat
+	@$(VENV)/python manage.py serve
+
+test: .venv/dev ## Run all tests
+	$(VENV)/python -m pytest
+
+check: .venv/dev ## Look for faults without running anything
+	$(VENV)/ruff format --check
+	$(VENV)/ruff check
+	$(VENV)/mypy
+
+format: .venv/dev ## Bring the code into the house's form
+	$(VENV)/ruff format
+	$(VENV)/ruff check --fix
+
+clean: ## Remove what can be made again; var/ with the data stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Empty files that tell when the requirements were installed.
+.venv/embedded: requirements/embedded.txt requirements/base.txt
+.venv/dev: requirements/dev.txt requirements/embedded.txt requirements/base.txt
+.venv/embedded .venv/dev: | $(VENV)/python
+	@echo "Installing requirements/$(@F).txt …"
+	@$(VENV)/python -m pip install --quiet --disable-pip-version-check \
+		--requirement requirements/$(@F).txt
+	@touch $@
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Rollcall needs Python 3.11 or newer: make PYTHON=python3.11 run" >&2; false; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; false; }

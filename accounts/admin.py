@@ -1,0 +1,68 @@
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.db import IntegrityError
+from django.shortcuts import redirect
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from accounts.forms import PersonForm
+from accounts.models import NAME_TAKEN, User
+from accounts.names import fold
+
+# The admin has no sign-in of its own: it would have no limit on attempts.
+admin.site.login = secure_admin_login(admin.site.login)
+
+
+@admin.register(User)
+class PeopleAdmin(UserAdmin):
+    add_form = PersonForm
+    add_fieldsets = [
+        (None, {"fields": ["username", "email", "password1", "password2"]}),
+    ]
+    fieldsets = [
+        (None, {"fields": ["username", "email", "password"]}),
+        (
+            _("Rights"),
+            {
+                "fields": [
+                    "is_active",
+                    "is_staff",
+                    "is_superuser",
+                    "groups",
+                    "user_permissions",
+                ]
+            },
+        ),
+        (_("Dates"), {"fields": ["last_login", "date_joined"]}),
+    ]
+    readonly_fields = ["last_login", "date_joined"]
+    list_display = ["username", "email", "is_active", "is_staff", "last_login"]
+    list_filter = ["is_active", "is_staff", "is_superuser"]
+    search_fields = ["slug", "email"]
+    ordering = ["slug"]
+    actions = ["deactivate"]
+
+    def get_search_results(self, request, queryset, search_term):
+        return super().get_search_results(request, queryset, fold(search_term))
+
+    def changeform_view(self, request, *args, **kwargs):
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except IntegrityError:
+            self.message_user(request, NAME_TAKEN, messages.ERROR)
+            return redirect(request.get_full_path())
+
+    @admin.action(
+        description=_("Deactivate, and end their sessions"), permissions=["change"]
+    )
+    def deactivate(self, request, queryset):
+        people = queryset.filter(is_active=True).exclude(pk=request.user.pk)
+        count = 0
+        for person in people:
+            person.is_active = False
+            person.save(update_fields=["is_active"])
+            self.log_change(request, person, "deactivated")
+            count += 1
+        one, many = "%d person is deactivated.", "%d people are deactivated."
+        self.message_user(request, ngettext(one, many, count) % count)

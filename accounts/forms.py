@@ -1,0 +1,142 @@
+from allauth.account import forms as allauth_forms
+from allauth.account.fields import EmailField
+from allauth.account.utils import setup_user_email
+from django import forms
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.db import IntegrityError, transaction
+from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import NAME_TAKEN, User
+from accounts.names import NameFormField, fold
+
+PASSWORD_HELP = _("At least 8 characters, not only digits, and not easy to guess.")
+
+
+class TakesName:
+    """Saves; if somebody took the name a moment ago, says so at it and returns None."""
+
+    def save(self, commit=True):
+        try:
+            with transaction.atomic():
+                return super().save(commit)
+        except IntegrityError:
+            self.add_error("username", NAME_TAKEN)
+            return None
+
+
+class NameForm(TakesName, forms.ModelForm):
+    class Meta:
+        model = User
+        fields = ["username"]
+
+
+class PersonForm(TakesName, BaseUserCreationForm):
+    """`form.is_valid() and form.save()` is a new person, or `errors` says why not."""
+
+    class Meta:
+        model = User
+        fields = ["username", "email"]
+        field_classes = {"username": NameFormField}
+        labels = {"email": _("E-mail address (optional)")}
+        help_texts = {"email": _("Without it you cannot reset a forgotten password.")}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["username"].widget.attrs["autocomplete"] = "username"
+        self.fields["email"].widget.attrs["autocomplete"] = "email"
+        self.fields["password1"].help_text = PASSWORD_HELP
+        self.fields["password2"].label = _("Password, again")
+        self.fields["password2"].help_text = ""
+
+    def validate_password_for_user(self, user, password_field_name="password1"):
+        """At the first of the two fields, where one looks for what is wrong with it."""
+        super().validate_password_for_user(user, password_field_name)
+
+
+class SignUpForm(PersonForm):
+    by_passkey = False  # which allauth's page asks
+
+    def try_save(self, request):
+        """The person and None, or None and the page to show, as allauth wants it."""
+        person = self.save()
+        if person is None:
+            return None, render(request, "account/signup.html", {"form": self})
+        setup_user_email(request, person, [])
+        return person, None
+
+
+class OurWords:
+    """allauth's forms, labelled as ours; no placeholder repeats a label."""
+
+    labels = {
+        "oldpassword": _("Current password"),
+        "password": _("Password"),
+        "password1": _("New password"),
+        "password2": _("New password, again"),
+        "email": _("E-mail address"),
+        "login": _("Name or e-mail address"),
+    }
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.label = self.labels[name]
+            field.widget.attrs.pop("placeholder", None)
+            if name == "password1":
+                field.help_text = PASSWORD_HELP
+
+
+class SignInForm(OurWords, allauth_forms.LoginForm):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        login = forms.CharField(
+            label=self.labels["login"],
+            max_length=254,
+            widget=forms.TextInput(
+                attrs={
+                    "autocomplete": "username",
+                    "autocapitalize": "none",
+                    "autofocus": True,
+                }
+            ),
+        )
+        self.fields["login"] = login
+        self.fields["password"].help_text = ""  # the page has the link
+
+    def clean_login(self):
+        """Folded, so that a name spelt in another way is not another to guess at."""
+        login = super().clean_login()
+        return login.lower() if "@" in login else fold(login)
+
+    def user_credentials(self):
+        return {
+            "username": self.cleaned_data["login"],
+            "password": self.cleaned_data["password"],
+        }
+
+
+class ChangePasswordForm(OurWords, allauth_forms.ChangePasswordForm):
+    pass
+
+
+class SetPasswordForm(OurWords, allauth_forms.SetPasswordForm):
+    pass
+
+
+class ResetPasswordForm(OurWords, allauth_forms.ResetPasswordForm):
+    pass
+
+
+class ResetPasswordKeyForm(OurWords, allauth_forms.ResetPasswordKeyForm):
+    pass
+
+
+class ReauthenticateForm(OurWords, allauth_forms.ReauthenticateForm):
+    pass
+
+
+class AddEmailForm(OurWords, allauth_forms.AddEmailForm):
+    labels = {"email": _("New e-mail address")}
+
+    email = EmailField(max_length=254)  # allauth's takes more than its column

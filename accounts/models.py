@@ -1,0 +1,160 @@
+from datetime import timedelta
+from hashlib import sha256
+
+from allauth.core import context
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessionManager
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext_lazy as _
+
+from accounts import browsers
+from accounts.names import FoldedNameField, NameField, fold
+
+NAME_TAKEN = _("Somebody has this name already.")
+
+
+class PeopleManager(UserManager):
+    def get_by_natural_key(self, username):
+        """The person of that name, however it is cased or composed."""
+        return self.get(slug=fold(username))
+
+    def named(self, username):
+        """The person of that name as a queryset of one, or of none."""
+        return self.filter(slug=fold(username))
+
+    @classmethod
+    def normalize_email(cls, email):
+        """In lower case, as allauth looks addresses up."""
+        return (email or "").lower()
+
+
+class User(AbstractUser):
+    """A person. The name is what others see; it is unique by its folded twin."""
+
+    first_name = None
+    last_name = None
+    username = NameField(
+        _("name"),
+        unique=True,
+        help_text=_("Letters of any script, digits, “_” and “-”; 32 at most."),
+        error_messages={"unique": NAME_TAKEN},
+    )
+    slug = FoldedNameField(of="username")
+    email = models.EmailField(_("e-mail address"), blank=True)
+
+    objects = PeopleManager()
+
+    class Meta:
+        verbose_name = _("person")
+        verbose_name_plural = _("people")
+
+    def __str__(self):
+        return self.username
+
+    def get_full_name(self):
+        return self.username
+
+    def get_short_name(self):
+        return self.username
+
+    def clean(self):
+        super().clean()
+        twins = User.objects.filter(slug=fold(self.username)).exclude(pk=self.pk)
+        if twins.exists():
+            raise ValidationError({"username": NAME_TAKEN})
+
+    def save(self, *args, update_fields=None, **kwargs):
+        """Save, and end the sessions of who got a new password or is inactive."""
+        if update_fields is not None and "username" in update_fields:
+            update_fields = {*update_fields, "slug"}
+        has_new_password = self._has_new_password(update_fields)
+        with transaction.atomic():
+            super().save(*args, update_fields=update_fields, **kwargs)
+            if not self.is_active:
+                self.sessions.all().delete()
+            elif has_new_password:
+                self.sessions.besides(_own_session_key()).delete()
+
+    def _has_new_password(self, update_fields):
+        if self._state.adding or "password" not in (update_fields or ["password"]):
+            return False
+        return User.objects.filter(pk=self.pk).exclude(password=self.password).exists()
+
+
+def _own_session_key():
+    """The key of the session that this request came with; None in a command.
+
+    Who changes their password stays signed in there: Django gives them a new key.
+    """
+    return context.request and context.request.session.session_key
+
+
+class SessionQuerySet(models.QuerySet):
+    def alive(self):
+        return self.filter(expire_date__gt=timezone.now(), user__is_active=True)
+
+    def besides(self, session_key):
+        return self.exclude(session_key=session_key)
+
+
+class Session(AbstractBaseSession):
+    """A signed-in browser (or one not yet signed in), and when it was last seen."""
+
+    SEEN_EVERY = timedelta(minutes=1)
+
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="sessions")
+    browser = models.CharField(_("browser"), max_length=200, blank=True)
+    address = models.GenericIPAddressField(_("address"), null=True)
+    seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
+
+    objects = BaseSessionManager.from_queryset(SessionQuerySet)()
+
+    successor = None  # the key under which the browser goes on, where it got a new one
+
+    @classmethod
+    def get_session_store_class(cls):
+        from accounts.sessions import SessionStore
+
+        return SessionStore
+
+    def save(self, *args, force_update=False, update_fields=None, **kwargs):
+        """Save; the engine, which knows neither browser nor address, leaves them."""
+        if force_update:
+            update_fields = ["session_data", "expire_date", "user"]
+        super().save(
+            *args, force_update=force_update, update_fields=update_fields, **kwargs
+        )
+
+    @property
+    def handle(self):
+        """What the session is called on a page, where the key would be a password."""
+        return sha256(self.session_key.encode()).hexdigest()[:16]
+
+    @property
+    def browser_in_words(self):
+        return browsers.in_words(self.browser)
+
+    @property
+    def is_in_use(self):
+        return self.seen_at > timezone.now() - 2 * self.SEEN_EVERY
+
+    def is_proven(self):
+        """Django's check that the password is still the one that was signed in with."""
+        data, user = self.get_decoded(), self.user
+        if data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+            return False
+        proof = data.get(HASH_SESSION_KEY, "")
+        valid = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+        return any(constant_time_compare(proof, each) for each in valid)
+
+    def note(self, browser, address):
+        """Remember when and from where the session was used; at most once a minute."""
+        seen = {"browser": browser[:200], "address": address}
+        is_news = any(getattr(self, name) != value for name, value in seen.items())
+        if is_news or self.seen_at < timezone.now() - self.SEEN_EVERY:
+            Session.objects.filter(pk=self.pk).update(seen_at=timezone.now(), **seen)

@@ -1,0 +1,69 @@
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, JsonResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+
+from accounts.forms import NameForm
+from accounts.models import User
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def profile(request):
+    # A copy of one's own: a refused name must not stand in the page's header.
+    form = NameForm(request.POST or None, instance=User.objects.get(pk=request.user.pk))
+    if form.is_valid() and form.save():
+        messages.success(request, _("Your name is changed."))
+        return redirect("accounts:profile")
+    return render(request, "account/profile.html", {"form": form})
+
+
+@never_cache
+@require_safe
+def session(request):
+    """Whether one is signed in. The browser asks after its socket was refused."""
+    user = request.user
+    name = user.username if user.is_authenticated else None
+    return JsonResponse({"signed_in": user.is_authenticated, "name": name})
+
+
+@login_required
+@never_cache
+@require_safe
+def sessions(request):
+    own = request.user.sessions.alive().defer("session_data").order_by("-seen_at")
+    current = request.session.session_key
+    return render(
+        request,
+        "account/sessions.html",
+        {
+            "current": own.filter(pk=current).first(),
+            "others": own.besides(current),
+        },
+    )
+
+
+@login_required
+@require_POST
+def end_session(request, handle):
+    for each in request.user.sessions.all():
+        if each.handle == handle:
+            each.delete()
+            messages.success(request, _("The session is ended."))
+            return redirect("accounts:sessions")
+    raise Http404
+
+
+@login_required
+@require_POST
+def end_other_sessions(request):
+    request.user.sessions.besides(request.session.session_key).delete()
+    messages.success(request, _("You are signed out everywhere else."))
+    return redirect("accounts:sessions")

@@ -1,0 +1,57 @@
+"""The server: Daphne, with our limits."""
+
+from daphne.server import Server as Daphne
+from django.conf import settings
+
+from config import frames
+from messaging import runtime
+
+FRAME = 256 * 1024  # bytes; Daphne holds one limit for both ways
+
+
+class Server(Daphne):
+    def __init__(self, application, listener, on_ready):
+        super().__init__(
+            application,
+            endpoints=[listener],
+            http_timeout=30,
+            websocket_timeout=-1,
+            websocket_connect_timeout=5,
+            websocket_max_message_size=FRAME,
+            websocket_max_frame_size=FRAME,
+            # The interval is the longer one, or a second ping would overlap the first.
+            ping_interval=25,
+            ping_timeout=20,
+            application_close_timeout=5,
+            ready_callable=self.listen,
+            server_name="",
+            **proxy_headers(),
+        )
+        self.endpoints = []  # Daphne would open them by itself
+        self.listener = listener
+        self.on_ready = on_ready
+
+    def listen(self):
+        self.listener.listen(self.http_factory)
+        self.on_ready()
+
+    def create_application(self, protocol, scope):
+        if scope["type"] == "websocket":
+            scope["extensions"] = {frames.EXTENSION: frames.FrameWriter(protocol)}
+        return super().create_application(protocol, scope)
+
+
+def proxy_headers():
+    if not settings.TRUST_PROXY:
+        return {}
+    return {
+        "proxy_forwarded_address_header": "X-Forwarded-For",
+        "proxy_forwarded_port_header": "X-Forwarded-Port",
+        "proxy_forwarded_proto_header": "X-Forwarded-Proto",
+    }
+
+
+def run(application, listener, on_ready):
+    """Serve until a signal says stop, then close this process's stays in the rooms."""
+    Server(application, listener, on_ready).run()
+    runtime.retire()

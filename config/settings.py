@@ -1,0 +1,285 @@
+"""The settings: the one place that reads the environment (or the file `.env`).
+
+`.env.example` explains every variable.
+"""
+
+import os
+from pathlib import Path
+
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from config import embedded
+from config.environment import Environment, host_of
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Environment()
+env.read_env(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+
+# What runs where ------------------------------------------------------------------
+
+VAR_DIR = Path(env.text("VAR_DIR", BASE_DIR / "var")).resolve()
+VAR_DIR.mkdir(parents=True, exist_ok=True)
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.number("PORT", 8000)
+PUBLIC_URL = env.origin("PUBLIC_URL")
+TRUST_PROXY = env.switch("TRUST_PROXY")
+DATABASE = env.database("DATABASE_URL")
+REDIS_URL = env.redis("REDIS_URL")
+DEBUG = env.switch("DEBUG")
+
+if HOST in ("0.0.0.0", "::") and not PUBLIC_URL:
+    raise ImproperlyConfigured(
+        f"HOST={HOST} lets others in: set PUBLIC_URL to the address they will type."
+    )
+
+# The address people type decides about hosts, origins and cookies.
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+NAMES = LOOPBACK if HOST in (*LOOPBACK, "::1") else (HOST,)
+ORIGINS = [PUBLIC_URL] if PUBLIC_URL else [f"http://{name}:{PORT}" for name in NAMES]
+ALLOWED_HOSTS = [host_of(origin) for origin in ORIGINS]
+CSRF_TRUSTED_ORIGINS = ORIGINS
+SECURE = PUBLIC_URL.startswith("https://")
+
+if SECURE and not TRUST_PROXY:
+    raise ImproperlyConfigured(
+        "PUBLIC_URL is https, which takes a proxy in front: set TRUST_PROXY=true."
+    )
+
+# Django ---------------------------------------------------------------------------
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+INSTALLED_APPS = [
+    "daphne",
+    "config",
+    "accounts",
+    "rooms",
+    "messaging",
+    "allauth",
+    "allauth.account",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.session_watch",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    },
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Stores ---------------------------------------------------------------------------
+
+DATABASES = {
+    "default": {
+        **(DATABASE or embedded.database(VAR_DIR)),
+        "CONN_MAX_AGE": 0,  # a connection kept by a thread would leak under ASGI
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 3, **DATABASE.get("OPTIONS", {})},
+    }
+}
+# A command takes the time it needs. In a server (`config/asgi.py`) nobody may keep the
+# others waiting.
+SERVING_DATABASE_OPTIONS = {
+    "pool": {"min_size": 1, "max_size": env.number("DATABASE_POOL", 10), "timeout": 3},
+    "options": (
+        "-c statement_timeout=3s -c lock_timeout=2s"
+        " -c idle_in_transaction_session_timeout=5s"
+    ),
+}
+
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "accounts.cache.ForgivingRedisCache",
+            "LOCATION": REDIS_URL,
+        }
+    }
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL], "prefix": "rollcall"},
+        }
+    }
+else:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# Secrets and cookies --------------------------------------------------------------
+
+SECRET_KEY = env.text("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
+
+if (SECRET_KEY or DATABASE) and len(SECRET_KEY) < 50:
+    raise ImproperlyConfigured(
+        "SECRET_KEY must have 50 random characters or more, the same for all servers "
+        "of one database; it may be left out only where DATABASE_URL is, too."
+    )
+SECRET_KEY = SECRET_KEY or embedded.secret_key(VAR_DIR)
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = SECURE
+CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+if SECURE:
+    # Browsers take a cookie so named from nobody but this host, over https.
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+
+# What browsers may do -------------------------------------------------------------
+
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE else 0
+SECURE_SSL_REDIRECT = SECURE
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Subdomains and the browsers' preload list are for the owner of the whole domain.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],  # the nonce is for the import map
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "manifest-src": [SELF],
+        # Older Safaris do not count WebSockets as 'self'. (IPv6 has no form here.)
+        "connect-src": [SELF, *(f"ws{at[4:]}" for at in ORIGINS if "[" not in at)],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# Accounts -------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+SESSION_ENGINE = "accounts.sessions"
+SESSION_CACHE_ALIAS = "sessions"
+CACHES["sessions"] = dict(CACHES["default"])
+if REDIS_URL:
+    CACHES["sessions"]["BACKEND"] = "accounts.cache.SessionCache"
+
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "rooms:home"
+LOGOUT_REDIRECT_URL = "account_login"
+PASSWORD_HASHERS = ["accounts.hashers.Argon2"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+AUTHENTICATION_BACKENDS = ["accounts.backends.PeopleBackend"]
+
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_FORMS = {
+    "signup": "accounts.forms.SignUpForm",
+    "login": "accounts.forms.SignInForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
+    "set_password": "accounts.forms.SetPasswordForm",
+    "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
+    "reauthenticate": "accounts.forms.ReauthenticateForm",
+    "add_email": "accounts.forms.AddEmailForm",
+}
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # to change the address a new password goes to
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rollcall] "
+# Signing up must not tell whether an address is known either.
+ACCOUNT_PREVENT_ENUMERATION = "strict"
+# Of one length, which templates/429.html tells.
+ACCOUNT_RATE_LIMITS = {
+    "login": "100/5m/ip",
+    "login_failed": "30/5m/ip,10/5m/key",
+    "signup": "50/5m/ip",
+    "reset_password": "20/5m/ip,3/5m/key",
+    "reset_password_from_key": "20/5m/ip",
+    "change_password": "10/5m/user",
+    "reauthenticate": "10/5m/user",
+    "manage_email": "10/5m/user",
+    "confirm_email": "1/1m/key",
+}
+
+# Letters --------------------------------------------------------------------------
+
+vars().update(env.email("EMAIL_URL"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", "rollcall@localhost")
+
+# Pages ----------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ru", "Русский")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = VAR_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_ALLOW_ALL_ORIGINS = False
+
+# The log --------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "config.log.OneLineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": [], "level": "WARNING"},
+        # Strangers decide how many of these there are.
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "CRITICAL"},
+    },
+}

@@ -1,0 +1,82 @@
+"""Static files for a chat without Nginx: collected when they change, sent by ASGI.
+
+WhiteNoise finds and describes a file; its middleware would read the whole file in
+Django's one thread for blocking work, and warn about it.
+"""
+
+import json
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+CHUNK = 64 * 1024
+
+
+def collect():
+    """Bring `var/static` up to date if its sources have changed.
+
+    What is no longer used stays: a page opened before may still ask for it.
+    """
+    stamp = settings.STATIC_ROOT.with_suffix(".json")
+    sources = fingerprint()
+    if not stamp.exists() or stamp.read_text() != sources:
+        call_command("collectstatic", interactive=False, verbosity=0)
+        stamp.write_text(sources)
+
+
+def fingerprint():
+    """Every source with its size and time of change."""
+    stats = {
+        path: Path(storage.path(path)).stat()
+        for finder in get_finders()
+        for path, storage in finder.list([])
+    }
+    return json.dumps({path: (s.st_size, s.st_mtime_ns) for path, s in stats.items()})
+
+
+class StaticFiles:
+    """An ASGI application that answers for static files and passes on the rest."""
+
+    def __init__(self, application):
+        self.application = application
+        self.files = WhiteNoiseMiddleware()
+
+    async def __call__(self, scope, receive, send):
+        file = self.find(scope["path"])
+        if file:
+            await respond(file.get_response(scope["method"], environ(scope)), send)
+        else:
+            await self.application(scope, receive, send)
+
+    def find(self, path):
+        if not path.startswith(self.files.static_prefix):
+            return None
+        if self.files.autorefresh:
+            return self.files.find_file(path)
+        return self.files.files.get(path)
+
+
+def environ(scope):
+    """The request's headers under the names WSGI gives them."""
+    headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"]]
+    return {f"HTTP_{n.upper().replace('-', '_')}": v for n, v in headers}
+
+
+async def respond(response, send):
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in [*response.headers, ("X-Content-Type-Options", "nosniff")]
+    ]
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": headers}
+    )
+    if response.file:
+        with response.file as file:
+            while chunk := file.read(CHUNK):
+                await send(
+                    {"type": "http.response.body", "body": chunk, "more_body": True}
+                )
+    await send({"type": "http.response.body"})

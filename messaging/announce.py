@@ -1,0 +1,30 @@
+"""From a commit to the sockets: what the apps below signal goes to this process's hub.
+
+A process without a hub (a command) has nothing to do: the others find the new numbers
+at their next poll.
+"""
+
+from accounts.signals import session_ended
+from messaging import runtime
+from messaging.history import Record
+from rooms.signals import appended
+
+
+def listen():
+    appended.connect(_grown, dispatch_uid="messaging")
+    session_ended.connect(_ended, dispatch_uid="messaging")
+
+
+def _grown(room_id, events, **_signal):
+    if live := runtime.current():
+        _tell(live, live.hub.grown, room_id, [Record.of(event) for event in events])
+
+
+def _ended(session_key, **_signal):
+    if live := runtime.current():
+        _tell(live, live.hub.session_ended, session_key)
+
+
+def _tell(live, call, *args):
+    """Signals are sent in whatever thread did the work; the hub lives in its loop."""
+    live.loop.call_soon_threadsafe(call, *args)

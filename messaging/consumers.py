@@ -1,0 +1,280 @@
+"""Sockets: they translate. The writer numbers, the hub delivers."""
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from urllib.parse import parse_qsl
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from accounts.sessions import person_of
+from messaging import commands, protocol, runtime
+from messaging.gateway import in_database
+from messaging.limits import MAX_UNANSWERED
+from messaging.protocol import BadFrame, Close
+from messaging.writer import Arrive, Depart, Say, Unknown
+from rooms.models import Room
+from rooms.models.attendance import Cause
+from rooms.rights import Refused
+
+logger = logging.getLogger(__name__)
+
+ANSWER_WITHIN = 3.0  # seconds
+MAX_WAITING = 1024 * 1024  # bytes that a slow reader may keep us holding
+NORMAL_CLOSURES = {1000, 1001}
+
+
+class Shut(Exception):
+    """The socket must close, with this code, for this reason."""
+
+    def __init__(self, code, detail):
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+class PersonConsumer(AsyncWebsocketConsumer):
+    """A socket of somebody who is signed in; what the hub knows of it."""
+
+    channel_layer_alias = None  # the relay has the process's only channel
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.user = None
+        self.session_key = ""
+        self.feed = None
+        self.frames = None  # the server's frame writer, if it has one
+        self._shut = False
+
+    async def __call__(self, scope, receive, send):
+        self.frames = scope.get("extensions", {}).get("rollcall.frames")
+        # `disconnect` is not called on a fault or when the server stops; this is.
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.gone()
+
+    async def dispatch(self, message):
+        """Channels' own would hop through the one shared thread for every frame, to
+        close database connections that sockets here do not have."""
+        handler = message["type"].replace(".", "_")
+        await getattr(self, handler)(message)
+
+    async def connect(self):
+        # Accepted first: the code of a refused handshake never reaches the browser.
+        await self.accept()
+        translation.activate(_language(self.scope))
+        try:
+            await self._sign_in()
+            await self.enter()
+        except Shut as shut:
+            await self.shut(shut.code, shut.detail)
+        except Refused as refused:
+            await self.shut(Close.NOT_ALLOWED, refused.detail)
+        except BadFrame as bad:
+            await self.shut(Close.NOT_ALLOWED, bad.detail)
+        except Exception as error:
+            logger.warning("a socket could not be opened: %r", error)
+            await self.shut(Close.RESTART, _("Try again in a moment."))
+
+    async def _sign_in(self):
+        cookies = self.scope.get("cookies", {})
+        self.session_key = cookies.get(settings.SESSION_COOKIE_NAME, "")
+        if self.session_key:
+            self.user = await in_database(person_of, self.session_key)
+        if self.user is None:
+            raise Shut(Close.SIGNED_OUT, _("You are signed out."))
+        await runtime.current().hub.enroll(self)
+
+    async def enter(self):
+        """What is particular to this kind of socket, once somebody is signed in."""
+
+    def gone(self):
+        """The socket is no more, for whatever reason."""
+        runtime.current().hub.leave(self)
+
+    def write(self, wire):
+        """Send a frame that is ready for the wire; who reads too slowly is closed."""
+        if self.frames.write(wire) > MAX_WAITING and not self._shut:
+            detail = _("Your line is too slow for this room.")
+            _in_background(self.shut(Close.TOO_SLOW, detail))
+
+    async def deliver(self, frame):
+        """Send a frame (bytes of JSON). One socket's fault never stops a fan-out."""
+        if self.frames is not None:
+            self.write(self.frames.encode(frame))
+            return
+        try:
+            await self.send(text_data=frame.decode())
+        except Exception as error:
+            logger.info("a frame could not be sent: %r", error)
+
+    async def shut(self, code, detail):
+        """Close for a reason, which is told first: Daphne's close carries none."""
+        if self._shut:
+            return
+        self._shut = True
+        runtime.current().hub.leave(self)
+        await self.deliver(protocol.error(str(int(code)), detail))
+        try:
+            await self.close(code=int(code))
+        except Exception as error:
+            logger.info("a socket could not be closed: %r", error)
+
+
+class RoomsConsumer(PersonConsumer):
+    """The list of rooms, with how many people are in each now. It takes no frames."""
+
+    async def receive(self, text_data=None, bytes_data=None):
+        if not runtime.current().bucket(self.user and self.user.pk).take():
+            await self.shut(Close.FLOODING, _("Too many frames."))
+
+
+class NowhereConsumer(PersonConsumer):
+    """Any other address. (Without it Channels would answer with an error of its own.)"""
+
+    async def enter(self):
+        raise Shut(Close.NO_SUCH_ROOM, _("There is nothing here."))
+
+
+class RoomConsumer(PersonConsumer):
+    """One person's live view of one room."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.arrival = None
+        self.room_id = None
+        self._cause = Cause.TIMED_OUT
+        self._answering = set()
+
+    async def enter(self):
+        live = runtime.current()
+        query = dict(
+            parse_qsl(
+                self.scope["query_string"].decode("latin1"), keep_blank_values=True
+            )
+        )
+        cursor = protocol.read_cursor(query)
+        slug = self.scope["url_route"]["kwargs"]["slug"]
+        self._bucket = live.bucket(self.user.pk)
+        self.room_id = await in_database(_room_id, slug)
+        if self.room_id is None:
+            raise Shut(Close.NO_SUCH_ROOM, _("There is no such room."))
+        async with asyncio.timeout(2 * ANSWER_WITHIN):
+            node_id = await live.presence.node_id()
+            self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
+            await live.hub.join(self, self.room_id, cursor)
+
+    async def _arrive(self, draft):
+        """Come in. Who is cut off while waiting must not stay behind as a ghost."""
+        arriving = asyncio.ensure_future(runtime.current().writer.write(draft))
+        try:
+            return await asyncio.shield(arriving)
+        except asyncio.CancelledError:
+            arriving.add_done_callback(self._depart_late)
+            raise
+
+    def _depart_late(self, arriving):
+        if not arriving.cancelled() and not arriving.exception():
+            self.arrival = arriving.result()
+            self.gone()
+
+    def gone(self):
+        super().gone()
+        arrival, self.arrival = self.arrival, None
+        if arrival:
+            departure = Depart(self.room_id, arrival.visit_id, self._cause)
+            _in_background(runtime.current().writer.write(departure))
+
+    async def disconnect(self, code):
+        if code in NORMAL_CLOSURES:
+            self._cause = Cause.CLOSED
+
+    async def shut(self, code, detail):
+        if code == Close.SIGNED_OUT:
+            self._cause = Cause.SIGNED_OUT
+        await super().shut(code, detail)
+
+    # Frames ---------------------------------------------------------------------------
+
+    async def receive(self, text_data=None, bytes_data=None):
+        """Never waits for the database: frames would pile up behind it."""
+        if self._shut or self.arrival is None:
+            return
+        within_limit = self._bucket.take()
+        if self._bucket.flooded:
+            await self.shut(Close.FLOODING, _("Too many frames."))
+            return
+        try:
+            post = protocol.read(text_data)
+        except BadFrame as bad:
+            await self.deliver(protocol.error(bad.code, bad.detail, bad.key))
+            return
+        if not within_limit or len(self._answering) >= MAX_UNANSWERED:
+            detail = _("Slow down: that was not sent.")
+            await self.deliver(protocol.error("slow_down", detail, post.key))
+            return
+        answering = asyncio.create_task(self._answer(post))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+
+    async def _answer(self, post):
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                frame = await self._do(post)
+        except Refused as refused:
+            frame = protocol.error(refused.code, refused.detail, post.key)
+        except (Unknown, TimeoutError):
+            detail = _("The database does not answer. It will be sent again.")
+            frame = protocol.error("try_later", detail, post.key)
+        except Exception:
+            logger.exception("a post could not be answered")
+            detail = _("Something went wrong here. It will be sent again.")
+            frame = protocol.error("try_later", detail, post.key)
+        await self.deliver(frame)
+
+    async def _do(self, post):
+        parsed = commands.parse(post.body)
+        if isinstance(parsed, commands.Speech):
+            say = Say(self.room_id, self.user, post.key, parsed.body, parsed.me)
+            return protocol.ack(post.key, await runtime.current().writer.write(say))
+        done = await in_database(commands.run, parsed, self.user, self.room_id)
+        if isinstance(done, str):
+            return protocol.notice(done, post.key)
+        return protocol.ack(post.key, done.seq)
+
+
+def _room_id(slug):
+    return Room.objects.named(slug).values_list("pk", flat=True).first()
+
+
+def _language(scope):
+    headers = dict(scope["headers"])
+    request = SimpleNamespace(
+        COOKIES=scope.get("cookies", {}),
+        META={
+            "HTTP_ACCEPT_LANGUAGE": headers.get(b"accept-language", b"").decode(
+                "latin1"
+            )
+        },
+    )
+    return translation.get_language_from_request(request)
+
+
+_background = set()
+
+
+def _in_background(work):
+    """Run `work` to its end though nobody waits; a task nobody holds may vanish."""
+    task = asyncio.ensure_future(work)
+    _background.add(task)
+    task.add_done_callback(_background_done)
+
+
+def _background_done(task):
+    _background.discard(task)
+    if not task.cancelled() and task.exception():
+        logger.warning("left undone: %r", task.exception())

@@ -1,0 +1,143 @@
+"""Reading the logs of rooms: pages for people, records for the hub. All sync."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.db.models import Min, OuterRef, Subquery
+
+from messaging import protocol
+from rooms.log import reading
+from rooms.models import Event, Head, Installation, Membership, Room, Visit
+from rooms.models.log import timestamp
+
+RING = 1_000  # the newest records that a hub keeps in memory
+PAGE = 50
+
+
+class Record(NamedTuple):
+    """One event as it travels: encoded once, for everybody."""
+
+    seq: int
+    kind: str
+    json: bytes
+
+    @classmethod
+    def of(cls, event):
+        return cls(event.seq, event.kind, protocol.encode(protocol.event(event)))
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A room at its head: what a page, or a hub, starts from."""
+
+    epoch: str
+    head: int
+    floor: int
+    room: dict
+    here: list[dict]
+
+
+def snapshot(room):
+    """The Snapshot of a room (with its head read along), as it is at this moment.
+
+    Exact only inside `reading`; a page has the small rest put right by its welcome.
+    """
+    return Snapshot(
+        epoch=Installation.current().epoch,
+        head=room.head.seq,
+        floor=room.floor,
+        room=facts(room),
+        here=here(room.pk),
+    )
+
+
+def opening(room_id):
+    """What a hub begins to show a room with: an exact Snapshot, and the newest records
+    up to its head. Room.DoesNotExist if there is no such room (any more)."""
+    with reading(room_id):
+        start = snapshot(Room.objects.with_heads().get(pk=room_id))
+    return start, records(room_id, start.head - RING + 1, start.head)
+
+
+def with_people(events):
+    return events.select_related("actor", "target", "message")
+
+
+def facts(room):
+    """What everybody in a room may know of it."""
+    return {
+        "name": room.name,
+        "slug": room.slug,
+        "topic": room.topic,
+        "archived": room.archived_at is not None,
+    }
+
+
+def here(room_id):
+    """The people in a room, longest first: [{"id", "name", "role", "since"}]."""
+    role = Membership.objects.filter(room_id=room_id, user_id=OuterRef("user_id"))
+    people = (
+        Visit.objects.unsettled()
+        .filter(room_id=room_id)
+        .values("user_id", "user__username")
+        .annotate(since=Min("opened_at"), role=Subquery(role.values("role")))
+        .order_by("since", "user_id")
+    )
+    return [
+        {
+            "id": person["user_id"],
+            "name": person["user__username"],
+            "role": person["role"],
+            "since": timestamp(person["since"]),
+        }
+        for person in people
+    ]
+
+
+def records(room_id, first, last):
+    """The records numbered `first` to `last`, both included."""
+    events = Event.objects.of(room_id).between(first, last)
+    return [Record.of(event) for event in with_people(events)]
+
+
+def heads(room_ids):
+    """(epoch, {room_id: seq}, {slug: people here}); the last of all rooms in use."""
+    seqs = Head.objects.filter(room_id__in=room_ids).values_list("room_id", "seq")
+    counts = Head.objects.filter(here__gt=0).values_list("room__slug", "here")
+    return Installation.current().epoch, dict(seqs), dict(counts)
+
+
+@dataclass(slots=True)
+class Page:
+    """Some events in order, and whether there are more on either side."""
+
+    events: list[dict]
+    more_before: bool
+    more_after: bool
+
+
+def page(room, head, *, before=None, after=None, around=None, limit=PAGE):
+    """A page of a room's log, never below its floor.
+
+    By the numbers: they have no hole, so any page is one range of the index.
+    """
+    first, last = _range(head, before, after, around, limit)
+    first, last = max(first, room.floor), min(last, head)
+    events = with_people(Event.objects.of(room.pk).between(first, last))
+    return Page(
+        events=[protocol.event(event) for event in events],
+        more_before=first > room.floor,
+        more_after=last < head,
+    )
+
+
+def _range(head, before, after, around, limit):
+    if before is not None:
+        last = min(before - 1, head)
+        return last - limit + 1, last
+    if after is not None:
+        return after + 1, after + limit
+    if around is not None:
+        first = around - limit // 2
+        return first, first + limit - 1
+    return head - limit + 1, head

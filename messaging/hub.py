@@ -1,0 +1,430 @@
+"""Live: what a room's log grows by goes to every socket of this process that shows it.
+
+One Feed a room, one Hub a process. A feed knows the log up to a number (`known`), has
+sent it up to a number (`sent`), and never skips one: news that do not continue what it
+knows make it read PostgreSQL. So the channel layer may lose, double or delay whatever
+it likes, and every socket still gets each number once, in order.
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections import defaultdict, deque
+from itertools import islice
+
+import orjson
+from django.utils.translation import gettext_lazy as _
+
+from accounts.sessions import alive
+from messaging import history, protocol
+from messaging.gateway import in_database
+from messaging.history import RING, Record, Snapshot
+from messaging.protocol import Close
+from messaging.relay import Relay
+from rooms.models import Event
+
+logger = logging.getLogger(__name__)
+
+POLL_EVERY = (1.0, 1.6)  # seconds, at random between: bounds the delay without Redis
+SWEEP_EVERY = 10  # seconds between two looks at whether the sessions still live
+MAX_GAP = 500  # events; a socket that is further behind starts anew
+READ_AT_ONCE = 500
+MAX_READS = 4  # for a feed that is behind; then it starts anew, with all its sockets
+YIELD_EVERY = 200  # sockets written to before the loop may do something else
+REST_FACTOR, MAX_REST = 2, 0.05
+KEEP_IDLE = 30  # seconds that a feed without sockets is kept
+REVOKES = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
+
+
+class Feed:
+    """The live end of one room in this process."""
+
+    def __init__(self, room_id: int, start: Snapshot, records: list[Record]) -> None:
+        self.room_id = room_id
+        self.sockets: set = set()  # live, or on their way
+        self._live: set = set()  # those that get what is sent
+        self._news = asyncio.Event()
+        self._announced = 0  # the highest number heard of
+        self._reading: asyncio.Task | None = None
+        self._start_at(start, records)
+        self._task = asyncio.create_task(self._run())
+
+    def _start_at(self, start: Snapshot, records: list[Record]) -> None:
+        self.epoch = start.epoch
+        self.known = self.sent = start.head
+        self.floor = start.floor
+        self.room = start.room
+        self.here = {person["id"]: person for person in start.here}
+        self._ring = deque(records)  # up to `known`, reaching below `sent`
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    # News -----------------------------------------------------------------------------
+
+    def take(self, records: list[Record], last: int) -> None:
+        """News of the log, which has grown to at least `last`."""
+        for record in records:
+            if record.seq == self.known + 1:
+                self._ring.append(record)
+                self.known = record.seq
+        self._news.set()
+        self._announced = max(self._announced, last)
+        if self._announced > self.known:
+            self.catch_up()
+
+    def catch_up(self) -> asyncio.Task:
+        """Read what is missing from the database; one reader at a time."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._has_read)
+        return self._reading
+
+    async def _read(self) -> None:
+        for _round in range(MAX_READS):
+            first, last = self.known + 1, self.known + READ_AT_ONCE
+            records = await in_database(history.records, self.room_id, first, last)
+            numbers = [record.seq for record in records]
+            if numbers != list(range(first, first + len(numbers))):
+                raise RuntimeError(
+                    f"the log of room {self.room_id} has a hole: {numbers}"
+                )
+            self.take(records, last=0)
+            if self.known >= self._announced or not records:
+                return
+        await self.start_over("gap")
+
+    def _has_read(self, reading: asyncio.Task) -> None:
+        self._reading = None
+        if not reading.cancelled() and reading.exception():
+            logger.warning("what is missing was not read: %r", reading.exception())
+
+    async def start_over(self, reason: str) -> None:
+        """Begin at the room's head again, and have every page do the same."""
+        self._start_at(*await in_database(history.opening, self.room_id))
+        for socket in list(self.sockets):
+            if socket in self._live:
+                await socket.deliver(protocol.reset(reason, self.sent))
+            else:
+                await socket.shut(Close.RESTART, _("The room starts anew."))
+
+    # Fan-out --------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self._send_news()
+            except Exception:
+                logger.exception("room %s: its sockets begin anew", self.room_id)
+                for socket in list(self.sockets):
+                    await socket.shut(Close.RESTART, _("The room starts anew."))
+
+    async def _send_news(self) -> None:
+        """Send what there is; what comes meanwhile is the next frame. A rest after each
+        one, as long as it took, lets more come together when there is much to do."""
+        loop = asyncio.get_running_loop()
+        while self.sent < self.known:
+            began = loop.time()
+            await self._send_batch()
+            rest = REST_FACTOR * (loop.time() - began)
+            await asyncio.sleep(min(rest, MAX_REST))
+
+    async def _send_batch(self) -> None:
+        """Send all that waits as one frame, but nothing after somebody was put out."""
+        batch, leaving = [], None
+        for record in self._between(self.sent, self.known):
+            batch.append(record.json)
+            self.sent = record.seq
+            leaving = self._fold(record)
+            if leaving:
+                break
+        for frame in protocol.frames_of(batch):
+            await self._write(frame)
+        if leaving:
+            await self._put_out(leaving)
+        self._trim()
+
+    async def _write(self, frame: bytes) -> None:
+        await write_to_all(self._live, frame)
+
+    def _trim(self) -> None:
+        while len(self._ring) > RING and self._ring[0].seq <= self.sent:
+            self._ring.popleft()
+
+    async def _put_out(self, user_id: int) -> None:
+        """Close the sockets that a person opened before they were put out."""
+        for socket in list(self.sockets):
+            if socket.user.pk == user_id and socket.arrival.head < self.sent:
+                self.leave(socket)
+                await socket.shut(Close.NOT_ALLOWED, _("You are no member any more."))
+
+    def _fold(self, record: Record) -> int | None:
+        """Keep who is here, and the room's facts, as of this record.
+
+        Returns the id of the person whose sockets must close, if there is one.
+        """
+        if record.kind == Event.Kind.MESSAGE:
+            return None
+        event = orjson.loads(record.json)
+        user = event.get("user", {})
+        match record.kind:
+            case Event.Kind.ENTER:
+                entered = {**user, "role": event["role"], "since": event["at"]}
+                self.here[user["id"]] = entered
+            case Event.Kind.LEAVE:
+                self.here.pop(user["id"], None)
+            case Event.Kind.ROLE:
+                if event["target"]["id"] in self.here:
+                    self.here[event["target"]["id"]]["role"] = event["role"]
+            case Event.Kind.TOPIC:
+                self.room["topic"] = event["topic"]
+            case Event.Kind.ARCHIVE:
+                self.room["archived"] = event["archived"]
+            case Event.Kind.CLEAR:
+                self.floor = event["seq"]
+            case Event.Kind.RESTORE:
+                self.floor = event["floor"]
+        return (
+            event[REVOKES[Event.Kind(record.kind)]]["id"]
+            if record.kind in REVOKES
+            else None
+        )
+
+    # Joining --------------------------------------------------------------------------
+
+    async def join(self, socket, cursor: protocol.Cursor | None) -> None:
+        """Welcome a socket, replay what it missed, and have it live from there on."""
+        self.sockets.add(socket)
+        await self._reach(max(socket.arrival.head, cursor.seq if cursor else 0))
+        head, reason = self.sent, self._reset_reason(cursor)
+        await socket.deliver(self._welcome(socket))
+        if reason:
+            await socket.deliver(protocol.reset(reason, head))
+        seen = head if reason or cursor is None else cursor.seq
+        while seen < self.sent:
+            # The log may grow meanwhile: only who has all that was sent goes live, in
+            # the same breath in which that is seen.
+            missed = await self._missed(seen, self.sent)
+            for frame in protocol.frames_of(record.json for record in missed):
+                await socket.deliver(frame)
+            seen = missed[-1].seq
+        if socket in self.sockets:  # it may have closed meanwhile
+            self._live.add(socket)
+
+    def leave(self, socket) -> None:
+        self.sockets.discard(socket)
+        self._live.discard(socket)
+
+    async def _reach(self, seq: int) -> None:
+        """Wait until the feed is at `seq`, if the log is."""
+        if self.sent >= seq:
+            return
+        if self.known < seq:
+            await self.catch_up()
+        while self.sent < min(seq, self.known):
+            await asyncio.sleep(0.005)
+
+    def _reset_reason(self, cursor: protocol.Cursor | None) -> str | None:
+        if cursor is None:
+            return None
+        if cursor.epoch != self.epoch:
+            return "epoch"
+        if cursor.seq > self.sent:
+            return "ahead"
+        if cursor.seq < self.floor - 1:
+            return "cleared"
+        return "gap" if self.sent - cursor.seq > MAX_GAP else None
+
+    def _welcome(self, socket) -> bytes:
+        return protocol.encode(
+            {
+                "type": "welcome",
+                "epoch": self.epoch,
+                "head": self.sent,
+                "floor": self.floor,
+                "room": self.room,
+                "you": {**protocol.person(socket.user), "role": socket.arrival.role},
+                "here": list(islice(self.here.values(), protocol.MAX_HERE)),
+                "here_count": len(self.here),
+            }
+        )
+
+    async def _missed(self, seen: int, upto: int) -> list[Record]:
+        first = seen + 1
+        if self._ring and self._ring[0].seq <= first:
+            return list(self._between(seen, upto))
+        return await in_database(history.records, self.room_id, first, upto)
+
+    def _between(self, seen: int, upto: int) -> list[Record]:
+        """The records after `seen` up to `upto`; the ring must reach back so far."""
+        start = seen + 1 - self._ring[0].seq
+        return list(islice(self._ring, start, upto + 1 - self._ring[0].seq))
+
+
+async def write_to_all(sockets, frame: bytes) -> None:
+    """Send one frame to many; made ready once where the server can take it so."""
+    wire = None
+    for count, socket in enumerate(list(sockets), start=1):
+        if socket.frames is None:
+            await socket.deliver(frame)
+        else:
+            wire = wire or socket.frames.encode(frame)
+            socket.write(wire)
+        if count % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+
+
+def digest(session_key: str) -> str:
+    """What a session is called between processes: a key does not travel."""
+    return hashlib.sha256(session_key.encode()).hexdigest()
+
+
+class Hub:
+    """All feeds and sockets of one process, and what keeps them true."""
+
+    def __init__(self) -> None:
+        self.relay = Relay(self._hint, self._look_again)
+        self.epoch = ""
+        self.feeds: dict[int, Feed] = {}
+        self.sockets: set = set()
+        self.here: dict[str, int] = {}  # {slug: people}
+        self._by_session: dict[str, set] = defaultdict(set)  # by digest
+        self._opening: dict[int, asyncio.Task] = {}
+        self._look = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    # Sockets --------------------------------------------------------------------------
+
+    async def enroll(self, socket) -> None:
+        """From now on the socket gets head-counts, and ends with its session."""
+        self.sockets.add(socket)
+        self._by_session[digest(socket.session_key)].add(socket)
+        await socket.deliver(protocol.here(self.here, whole=True))
+
+    async def join(self, socket, room_id: int, cursor) -> None:
+        """Make a socket a live view of a room."""
+        socket.feed = feed = await self._feed(room_id)
+        await feed.join(socket, cursor)
+
+    def leave(self, socket) -> None:
+        """Forget a socket; as often as one likes."""
+        self.sockets.discard(socket)
+        name = digest(socket.session_key)
+        if name in self._by_session:
+            self._by_session[name].discard(socket)
+            if not self._by_session[name]:
+                del self._by_session[name]
+        if feed := socket.feed:
+            feed.leave(socket)
+            self._loop.call_later(KEEP_IDLE, self._drop_idle, feed)
+
+    async def shut_all(self, code: int, detail) -> None:
+        for socket in list(self.sockets):
+            await socket.shut(code, detail)
+
+    async def _end_session(self, name: str) -> None:
+        for socket in list(self._by_session.get(name, ())):
+            await socket.shut(Close.SIGNED_OUT, _("You are signed out."))
+
+    # Feeds ----------------------------------------------------------------------------
+
+    async def _feed(self, room_id: int) -> Feed:
+        while room_id not in self.feeds:
+            if room_id not in self._opening:
+                self._opening[room_id] = asyncio.create_task(self._open(room_id))
+            await self._opening[room_id]
+        return self.feeds[room_id]
+
+    async def _open(self, room_id: int) -> None:
+        try:
+            await self.relay.follow(room_id)  # first, so that nothing falls between
+            start, records = await in_database(history.opening, room_id)
+            self.epoch = start.epoch
+            self.feeds[room_id] = Feed(room_id, start, records)
+        finally:
+            del self._opening[room_id]
+
+    def _drop_idle(self, feed: Feed) -> None:
+        if feed.sockets or self.feeds.get(feed.room_id) is not feed:
+            return
+        del self.feeds[feed.room_id]
+        feed.stop()
+        self._loop.create_task(self._unfollow(feed.room_id))
+
+    async def _unfollow(self, room_id: int) -> None:
+        if room_id not in self.feeds and room_id not in self._opening:
+            await self.relay.unfollow(room_id)
+
+    # News -----------------------------------------------------------------------------
+
+    def grown(self, room_id: int, records: list[Record]) -> None:
+        """This process wrote to a log."""
+        self.relay.publish(room_id, self.epoch, records)
+        if feed := self.feeds.get(room_id):
+            feed.take(records, last=records[-1].seq)
+
+    def session_ended(self, session_key: str) -> None:
+        """This process ended a session."""
+        self.relay.publish_sign_out(digest(session_key))
+        self._loop.create_task(self._end_session(digest(session_key)))
+
+    def _hint(self, message: dict) -> None:
+        if name := message.get("signed_out"):
+            self._loop.create_task(self._end_session(name))
+        elif feed := self.feeds.get(message["room"]):
+            same_epoch = message["epoch"] == feed.epoch
+            records = [Record(*one) for one in message["records"]] if same_epoch else []
+            feed.take(records, message["last"])
+
+    def _look_again(self) -> None:
+        """Hints may have been missed: look at the heads now, not at the next poll."""
+        self._look.set()
+
+    # What runs for ever ---------------------------------------------------------------
+
+    async def poll(self) -> None:
+        """One look a second or so at the heads of all rooms shown here: what bounds the
+        delay of a lost hint."""
+        while True:
+            try:
+                async with asyncio.timeout(random.uniform(*POLL_EVERY)):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            await self._compare_heads()
+
+    async def _compare_heads(self) -> None:
+        if not self.sockets:
+            return
+        epoch, heads, here = await in_database(history.heads, list(self.feeds))
+        self.epoch = epoch
+        for room_id, feed in list(self.feeds.items()):
+            if epoch != feed.epoch:
+                await feed.start_over("epoch")
+            elif heads.get(room_id, 0) > feed.known:
+                feed.catch_up()
+        await self._tell_here(here)
+
+    async def _tell_here(self, here: dict[str, int]) -> None:
+        """Tell every page which rooms have more or fewer people than it knows."""
+        slugs = here.keys() | self.here.keys()
+        changed = {
+            slug: here.get(slug, 0)
+            for slug in slugs
+            if here.get(slug, 0) != self.here.get(slug, 0)
+        }
+        self.here = here
+        if changed:
+            await write_to_all(self.sockets, protocol.here(changed))
+
+    async def sweep_sessions(self) -> None:
+        """Close the sockets whose sessions ended without a word: Redis was away."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            keys = {socket.session_key for socket in self.sockets}
+            for key in keys - await in_database(alive, keys):
+                await self._end_session(digest(key))

@@ -1,0 +1,35 @@
+import sys
+
+from django.core.management.base import BaseCommand
+from django.db import connection, transaction
+
+from messaging import audit
+
+
+class Command(BaseCommand):
+    help = "Check the logs of all rooms; exit code 1, and the first faults, if any."
+
+    def add_arguments(self, parser):
+        parser.add_argument(
+            "--faults", type=int, default=5, help="how many to name of each sort (5)"
+        )
+
+    def handle(self, *, faults, **options):
+        # One snapshot for all questions: a line written meanwhile is no fault.
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                )
+            rooms, events = audit.size()
+            found = sum(self._check(rule, faults) for rule in audit.RULES)
+        self.stdout.write(f"{rooms:,} rooms · {events:,} events · {found:,} faults")
+        if found:
+            sys.exit(1)
+
+    def _check(self, rule, limit):
+        found = audit.faults(rule, limit)
+        self.stdout.write(f"{'✗' if found else '✓'} {rule.name}")
+        for fault in found:
+            self.stdout.write(f"    {fault.room} #{fault.seq}: {fault.what}")
+        return len(found)

@@ -1,0 +1,55 @@
+"""That this server process lives, and whose visits end because one does not."""
+
+import asyncio
+import logging
+import os
+import socket
+
+from django.utils.translation import gettext_lazy as _
+
+from messaging.gateway import in_database
+from messaging.protocol import Close
+from rooms import attendance
+from rooms.models import Node
+from rooms.models.attendance import HEARTBEAT_EVERY
+
+logger = logging.getLogger(__name__)
+
+
+class Presence:
+    """The process's row among the nodes: it beats, and does what is due for all."""
+
+    def __init__(self, hub):
+        self._hub = hub
+        self.node = None
+        self._known = asyncio.Event()
+
+    async def node_id(self):
+        """The id of this incarnation; waits until it has one."""
+        await self._known.wait()
+        return self.node.pk
+
+    async def beat(self):
+        """Run for ever. Who finds itself declared dead drops all sockets (their visits
+        are closed already) and starts a new life."""
+        while True:
+            if self.node is None:
+                self.node = await in_database(_begin)
+                self._known.set()
+            elif not await in_database(self.node.beat):
+                logger.error("this process was declared dead; starting anew")
+                self.node = None
+                self._known.clear()
+                await self._hub.shut_all(Close.RESTART, _("The server restarts."))
+                continue
+            await in_database(attendance.sweep)
+            await asyncio.sleep(HEARTBEAT_EVERY)
+
+    def retire(self):
+        """The process stops (sync): its visits end, with the cause."""
+        if self.node is not None:
+            attendance.retire(self.node)
+
+
+def _begin():
+    return Node.objects.create(name=f"{socket.gethostname()}:{os.getpid()}"[:100])

@@ -1,0 +1,225 @@
+"""The wire format: what docs/PROTOCOL.md says, in Python.
+
+`read` turns a text frame into a request, or raises BadFrame; the other functions make
+the frames to the browser. Nothing else in the server knows how frames look.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+import orjson
+from django.utils.translation import gettext as _
+
+from messaging.models import MAX_BODY, MAX_KEY
+from rooms.models import Event
+from rooms.models.log import timestamp
+
+MAX_FRAME_IN = 64 * 1024
+MAX_FRAME_OUT = 256 * 1024
+MAX_HERE = 200  # people named in a welcome
+MAX_SEQ = 2**63 - 1
+KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
+
+TO_BROWSER = {"welcome", "events", "reset", "ack", "error", "notice", "rooms"}
+ERRORS = {
+    "unreadable",
+    "too_big",
+    "unknown_type",
+    "bad_field",
+    "empty",
+    "too_long",
+    "not_allowed",
+    "archived",
+    "key_reused",
+    "slow_down",
+    "busy",
+    "try_later",
+}
+
+
+class Close(IntEnum):
+    """Why the server closes a socket."""
+
+    RESTART = 1012
+    SIGNED_OUT = 4401
+    NOT_ALLOWED = 4403
+    NO_SUCH_ROOM = 4404
+    TOO_SLOW = 4408
+    FLOODING = 4429
+
+
+class BadFrame(Exception):
+    """A frame that cannot be taken; `key` is that of the post, if it could be read."""
+
+    def __init__(self, code, detail, key=None):
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        self.key = key
+
+
+# From the browser --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    key: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """What a reader has seen: everything up to `seq` in the epoch `epoch`."""
+
+    epoch: str
+    seq: int
+
+
+def read(text):
+    """The request in a text frame (None: it was a binary one); BadFrame otherwise."""
+    if text is None:
+        raise BadFrame("unreadable", _("Only text frames are read here."))
+    if len(text) > MAX_FRAME_IN or len(text.encode()) > MAX_FRAME_IN:
+        raise BadFrame("too_big", _("A frame may have 64 KiB at most."))
+    try:
+        frame = orjson.loads(text)
+    except ValueError:
+        raise BadFrame("unreadable", _("The frame is not JSON.")) from None
+    if not isinstance(frame, dict):
+        raise BadFrame("unreadable", _("The frame is not a JSON object."))
+    reader = READERS.get(_string(frame.pop("type", None)))
+    if reader is None:
+        raise BadFrame("unknown_type", _("There is no frame of this type."))
+    return reader(frame)
+
+
+def read_cursor(query):
+    """The cursor in a query ({name: value}), None if there is none; BadFrame if bad."""
+    if "after" not in query:
+        return None
+    return Cursor(query.get("epoch", ""), read_seq(query["after"], "after"))
+
+
+def read_seq(text, field):
+    """A number of a log in decimal digits; BadFrame otherwise."""
+    if re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= MAX_SEQ:
+        return int(text)
+    raise BadFrame("bad_field", _("“%(field)s” is not a number.") % {"field": field})
+
+
+def _post(frame):
+    key = _string(frame.pop("key", None))
+    if key is None or not KEY.fullmatch(key):
+        detail = _("“key” must be 1 to %(max)s printable ASCII characters.")
+        raise BadFrame("bad_field", detail % {"max": MAX_KEY})
+    body = _string(frame.pop("body", None))
+    if body is None or "\x00" in body:
+        raise BadFrame("bad_field", _("“body” must be text."), key)
+    if frame:
+        names = ", ".join(sorted(frame))[:100]
+        detail = _("Unknown field: %(names)s.") % {"names": names}
+        raise BadFrame("bad_field", detail, key)
+    if not body.strip():
+        raise BadFrame("empty", _("There is nothing to say."), key)
+    if len(body) > MAX_BODY:
+        detail = _("A message may have %(max)s characters at most.") % {"max": MAX_BODY}
+        raise BadFrame("too_long", detail, key)
+    return Post(key, body)
+
+
+def _string(value):
+    return value if isinstance(value, str) else None
+
+
+READERS = {"post": _post}
+
+
+# To the browser ----------------------------------------------------------------------
+
+
+def encode(frame):
+    """A frame, or an event, as JSON (bytes)."""
+    return orjson.dumps(frame)
+
+
+def events(encoded):
+    """One frame for many events that are encoded already."""
+    return b'{"type":"events","events":[' + b",".join(encoded) + b"]}"
+
+
+def frames_of(encoded):
+    """The fewest `events` frames that carry these events below the size limit."""
+    batch: list[bytes] = []
+    size = 0
+    for event in encoded:
+        if batch and size + len(event) > MAX_FRAME_OUT - 1024:
+            yield events(batch)
+            batch, size = [], 0
+        batch.append(event)
+        size += len(event) + 1
+    if batch:
+        yield events(batch)
+
+
+def ack(key, seq):
+    return encode({"type": "ack", "key": key, "seq": seq})
+
+
+def notice(text, key=None):
+    return encode({"type": "notice", **_keyed(key), "text": text})
+
+
+def error(code, detail, key=None):
+    return encode({"type": "error", **_keyed(key), "code": code, "detail": str(detail)})
+
+
+def reset(reason, head):
+    return encode({"type": "reset", "reason": reason, "head": head})
+
+
+def here(counts, whole=False):
+    """How many people are in which room now: {slug: count}."""
+    return encode({"type": "rooms", **({"all": True} if whole else {}), "here": counts})
+
+
+def _keyed(key):
+    return {} if key is None else {"key": key}
+
+
+def person(user):
+    return {"id": user.pk, "name": user.username}
+
+
+def event(event):
+    """An event of the log, with its actor, target and message read along, as a dict."""
+    kind = event.kind
+    return {
+        "seq": event.seq,
+        "kind": kind,
+        "at": timestamp(event.at),
+        **({"user": person(event.actor)} if event.actor_id else {}),
+        **({"target": person(event.target)} if event.target_id else {}),
+        **({"about": event.about} if event.about is not None else {}),
+        **{name: event.data[name] for name in FIELDS.get(kind, ())},
+        **(_message(event) if kind == Event.Kind.MESSAGE else {}),
+    }
+
+
+# What of an event's data everybody may see.
+FIELDS = {
+    Event.Kind.ENTER: ("role",),
+    Event.Kind.LEAVE: ("cause", "seen"),
+    Event.Kind.KICK: ("reason",),
+    Event.Kind.ROLE: ("role",),
+    Event.Kind.TOPIC: ("topic",),
+    Event.Kind.ARCHIVE: ("archived",),
+    Event.Kind.CLEAR: ("reason",),
+    Event.Kind.RESTORE: ("floor",),
+}
+
+
+def _message(event):
+    said = event.message
+    me = {"me": True} if event.data.get("me") else {}
+    return {"key": said.key, "html": said.html, "body": said.body, **me}

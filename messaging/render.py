@@ -1,0 +1,80 @@
+"""Markdown to HTML that is safe to show: once, on the server, when it is said.
+
+CommonMark without raw HTML and images by markdown-it-py, colours for code by Pygments
+(classes, no inline styles), and over all of it nh3, which lets through only what the
+lists here name. Behind it stands the page's content security policy.
+"""
+
+import re
+from html import escape
+
+import nh3
+from markdown_it import MarkdownIt
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+MAX_HTML = 64 * 1024
+MAX_COLOURED = 4_000  # characters of code; a lexer's time is not bounded by its input
+
+TAGS = {
+    *("p", "br", "hr", "em", "strong", "s", "blockquote", "ul", "ol", "li"),
+    *("a", "code", "pre", "span", "h1", "h2", "h3", "h4", "h5", "h6"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+SCHEMES = {"http", "https", "mailto"}
+CODE_CLASS = re.compile(r"[a-z0-9]{1,3}")  # as Pygments names them: "k", "s1", "kc"
+
+_formatter = HtmlFormatter(nowrap=True)
+
+
+def _colour(code, language, _attributes):
+    if not language or len(code) > MAX_COLOURED:
+        return ""
+    try:
+        lexer = get_lexer_by_name(language)
+    except ClassNotFound:
+        return ""
+    return highlight(code, lexer, _formatter)
+
+
+OPTIONS = {
+    "html": False,
+    "linkify": True,
+    "breaks": True,
+    "highlight": _colour,
+    "maxNesting": 20,
+}
+_markdown = MarkdownIt("commonmark", OPTIONS)
+_markdown.enable(["linkify", "strikethrough", "table"])
+_markdown.disable(["image", "html_block", "html_inline"])
+# A link begins with a scheme: "setup.py" and "e.g.this" are no addresses.
+_markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+
+
+def _keep_attribute(tag, name, value):
+    if name == "class":
+        keep = tag == "span" and CODE_CLASS.fullmatch(value)
+        return value if keep else None
+    return value
+
+
+def to_html(body):
+    """`body` (Markdown) as clean HTML of at most 64 KiB; plain text if it is more."""
+    html = nh3.clean(
+        _markdown.render(body),
+        tags=TAGS,
+        attributes={**ATTRIBUTES, "span": {"class"}},
+        attribute_filter=_keep_attribute,
+        url_schemes=SCHEMES,
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    ).strip()
+    return html if len(html.encode()) <= MAX_HTML else to_plain_html(body)
+
+
+def to_plain_html(body):
+    """`body` as it was typed, its lines kept."""
+    return "<p>" + escape(body.strip()).replace("\n", "<br>") + "</p>"

@@ -1,0 +1,73 @@
+"""What one server process runs beside its requests: started once, kept running."""
+
+import asyncio
+import logging
+import weakref
+
+from messaging.hub import Hub
+from messaging.limits import Bucket
+from messaging.presence import Presence
+from messaging.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+RESTART_AFTER = 1.0  # seconds
+
+
+class Runtime:
+    """The writer, the hub and the presence of this process, in its event loop."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.writer = Writer()
+        self.hub = Hub()
+        self.presence = Presence(self.hub)
+        self.buckets = weakref.WeakValueDictionary()  # {user_id: Bucket}
+        hub, relay = self.hub, self.hub.relay
+        self._tasks = [
+            self.loop.create_task(_keep_running(work))
+            for work in (
+                self.presence.beat,
+                hub.poll,
+                hub.sweep_sessions,
+                relay.listen,
+                relay.send,
+            )
+        ]
+
+    def bucket(self, user_id):
+        """The one allowance of a person, whatever the number of their sockets."""
+        return self.buckets.setdefault(user_id, Bucket())
+
+
+async def _keep_running(work):
+    """Run `work`, which has no end; a fault of the database must not give it one."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            logger.warning(
+                "%s broke off, and begins again: %r", work.__qualname__, error
+            )
+        await asyncio.sleep(RESTART_AFTER)
+
+
+_current = None
+
+
+def start():
+    """Start the runtime in the running event loop; later calls do nothing."""
+    global _current
+    if _current is None:
+        _current = Runtime()
+
+
+def current():
+    """The process's Runtime; None where none runs, as in a management command."""
+    return _current
+
+
+def retire():
+    """The server has stopped: say so to the log (sync, without the event loop)."""
+    if _current is not None:
+        _current.presence.retire()

@@ -1,0 +1,107 @@
+from dataclasses import asdict
+
+from django.contrib.auth.decorators import login_required
+from django.http import JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from messaging import history, protocol
+from messaging.models import MAX_BODY
+from messaging.protocol import BadFrame
+from rooms.models import Head, Installation, Room
+from rooms.rights import rights
+from rooms.views import find_room
+
+MAX_PAGE = 200
+LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one ended
+
+
+@login_required
+@require_GET
+@never_cache
+def room(request, slug):
+    """The page of a room; for who is no member of it, the offer to join."""
+    room = find_room(slug)
+    membership = room.memberships.filter(user=request.user).first()
+    if membership is None:
+        return render(
+            request, "rooms/join.html", {"room": room, "here": room.head.here}
+        )
+    context = {
+        "room": room,
+        "rooms": Room.objects.of(request.user).in_use().with_heads(),
+        "membership": membership,
+        "may": rights(request.user, membership.role),
+        "page": _page_data(request.user, room, membership),
+    }
+    response = render(request, "messaging/room.html", context)
+    response.set_cookie(LAST_ROOM, str(room.pk), max_age=365 * 86_400, httponly=True)
+    return response
+
+
+def _page_data(user, room, membership):
+    """What the page's scripts start from: as in a welcome, and the newest lines."""
+    start = asdict(history.snapshot(room))
+    people = start.pop("here")
+    return {
+        **start,
+        "you": {**protocol.person(user), "role": membership.role},
+        "here": people[: protocol.MAX_HERE],
+        "here_count": len(people),
+        "urls": _urls(room),
+        "limits": {"body": MAX_BODY},
+        "may": rights(user, membership.role),
+        **asdict(history.page(room, room.head.seq)),
+    }
+
+
+def _urls(room):
+    acts = ("kick", "role", "topic", "clear", "restore")
+    return {
+        **{act: reverse(f"rooms:{act}", args=[room.slug]) for act in acts},
+        "socket": f"/ws/rooms/{room.slug}/",
+        "log": reverse("messaging:log", args=[room.slug]),
+        "rooms": reverse("rooms:index"),
+        "session": reverse("accounts:session"),
+        "sign_in": reverse("account_login"),
+    }
+
+
+@require_GET
+@never_cache
+def log(request, slug):
+    """One page of a room's log as JSON; docs/PROTOCOL.md, "The log by HTTP"."""
+    if not request.user.is_authenticated:
+        return _error(401, "not_allowed", _("You are signed out."))
+    room = get_object_or_404(Room.objects.of(request.user).named(slug))
+    try:
+        place = _place(request.GET)
+    except BadFrame as bad:
+        return _error(400, bad.code, bad.detail)
+    head = Head.objects.get(room=room).seq
+    page = history.page(room, head, **place)
+    epoch = Installation.current().epoch
+    return JsonResponse(
+        {"epoch": epoch, "head": head, "floor": room.floor, **asdict(page)}
+    )
+
+
+def _place(query):
+    """Where in the log, as arguments of `history.page`; BadFrame if it is nowhere."""
+    names = {"before", "after", "around"} & set(query)
+    if len(names) > 1:
+        raise BadFrame("bad_field", _("Only one of before, after and around."))
+    place = {name: protocol.read_seq(query[name], name) for name in names}
+    if "limit" in query:
+        place["limit"] = protocol.read_seq(query["limit"], "limit")
+        if not 1 <= place["limit"] <= MAX_PAGE:
+            detail = _("“limit” must be 1 to %(max)s.") % {"max": MAX_PAGE}
+            raise BadFrame("bad_field", detail)
+    return place
+
+
+def _error(status, code, detail):
+    return JsonResponse({"code": code, "detail": detail}, status=status)

@@ -1,0 +1,252 @@
+"""What sockets write to the logs of rooms: many drafts in one transaction.
+
+A draft (something said, somebody coming in, a page closed) waits in the process's
+queue. One task drains it: what arrived while the last transaction ran is the next one,
+so the batch grows with the load and nothing waits for a timer. The number of statements
+of a batch is fixed.
+
+A draft has one of three fates: done (with its number), refused (nothing was stored, no
+number was taken), or unknown (the database did not answer; it may be stored). Who gets
+an unknown repeats the draft with the same key.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from messaging.gateway import in_database
+from messaging.models import Message
+from messaging.render import to_html
+from rooms import attendance
+from rooms.log import Log, writing
+from rooms.models import Event, Membership, Node
+from rooms.rights import Act, Refused, may
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 200
+MAX_WAITING = 5_000
+
+
+class Unknown(Exception):
+    """The database did not answer: nobody can say whether the draft was stored."""
+
+
+@dataclass(slots=True, eq=False)
+class Say:
+    """Something said. Done: the seq of its message."""
+
+    room_id: int
+    user: User
+    key: str
+    body: str
+    me: bool = False
+    html: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Arrive:
+    """A socket opens. Done: an Arrival."""
+
+    room_id: int
+    user: User
+    node_id: int
+
+
+@dataclass(slots=True, eq=False)
+class Depart:
+    """A socket has closed, for a Cause. Done: None."""
+
+    room_id: int
+    visit_id: int
+    cause: str
+
+
+@dataclass(slots=True, frozen=True)
+class Arrival:
+    visit_id: int
+    role: str
+    head: int  # of the room's log, when they were in
+
+
+Draft = Say | Arrive | Depart
+Fate = int | Arrival | None | Refused
+
+
+class Writer:
+    """The queue of one process, and the task that drains it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Draft, asyncio.Future]] = deque()
+        self._draining: asyncio.Task | None = None
+
+    async def write(self, draft: Draft):
+        """Have the draft written. Returns when it is committed; raises Refused, or
+        Unknown."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise Refused("busy", _("Too much is waiting. Try again in a moment."))
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((draft, done))
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        return await done
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), MAX_BATCH)
+                batch = [self._waiting.popleft() for _nth in range(count)]
+                fates = await _fates([draft for draft, _done in batch])
+                for (_draft, done), fate in zip(batch, fates, strict=True):
+                    _resolve(done, fate)
+        finally:
+            self._draining = None
+
+
+def _resolve(done: asyncio.Future, fate) -> None:
+    if done.done():  # whoever waited has gone; the draft was written all the same
+        return
+    if isinstance(fate, Exception):
+        done.set_exception(fate)
+    else:
+        done.set_result(fate)
+
+
+async def _fates(drafts: list[Draft]) -> list:
+    """What became of each draft. One bad draft never costs another."""
+    try:
+        return await in_database(write_batch, drafts)
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("a batch of %d is of unknown fate: %s", len(drafts), error)
+        return [Unknown() for _ in drafts]
+    except Exception:
+        if len(drafts) == 1:
+            logger.exception("a draft could not be written")
+            return [Unknown()]
+    logger.warning("a batch of %d failed; trying them one by one", len(drafts))
+    return [(await _fates([draft]))[0] for draft in drafts]
+
+
+def write_batch(drafts: list[Draft]) -> list[Fate]:
+    """Write drafts in one transaction; the fate of each, in order.
+
+    Raises what the database raises; then none of them was stored, unless the line
+    broke while it committed.
+    """
+    for draft in drafts:
+        if isinstance(draft, Say):
+            draft.html = to_html(draft.body)
+    with writing(*{draft.room_id for draft in drafts}) as log:
+        fates: dict[Draft, Fate] = {}
+        standing = _standing(drafts)
+        said = [draft for draft in drafts if isinstance(draft, Say)]
+        fates |= _say(log, said, standing)
+        arriving = [draft for draft in drafts if isinstance(draft, Arrive)]
+        fates |= _arrive(log, arriving, standing)
+        departing = {d.visit_id: d.cause for d in drafts if isinstance(d, Depart)}
+        if departing:
+            attendance.depart(log, departing)
+    return [fates.get(draft) for draft in drafts]
+
+
+def _standing(drafts) -> dict[tuple[int, int], Membership]:
+    """The memberships the drafts need, read under the rooms' locks."""
+    asking = [draft for draft in drafts if not isinstance(draft, Depart)]
+    if not asking:
+        return {}
+    memberships = Membership.objects.select_related("room", "user").filter(
+        room_id__in={draft.room_id for draft in asking},
+        user_id__in={draft.user.pk for draft in asking},
+    )
+    return {(one.room_id, one.user_id): one for one in memberships}
+
+
+def _may(draft, act, standing) -> Refused | None:
+    one = standing.get((draft.room_id, draft.user.pk))
+    if one is None or not may(one.user, act, one.role):
+        return Refused("not_allowed", _("You are no member of this room."))
+    if act == Act.POST and one.room.archived_at:
+        return Refused("archived", _("This room is archived."))
+    return None
+
+
+def _say(log: Log, drafts: list[Say], standing) -> dict:
+    if not drafts:
+        return {}
+    stored = _stored(drafts)
+    fates: dict = {}
+    new: list[Message] = []
+    for draft in drafts:
+        name = (draft.user.pk, draft.key)
+        refused = _may(draft, Act.POST, standing)
+        if name in stored:
+            fates[draft] = _repeated(draft, stored[name])
+        elif refused:
+            fates[draft] = refused
+        else:
+            stored[name] = _append(log, draft)
+            new.append(stored[name])
+            fates[draft] = stored[name].event.seq
+    log.flush()
+    for message in new:
+        message.event_id = message.event.pk
+    Message.objects.bulk_create(new)
+    return fates
+
+
+def _append(log: Log, draft: Say) -> Message:
+    extra = {"me": True} if draft.me else {}
+    event = log.append(draft.room_id, Event.Kind.MESSAGE, draft.user, **extra)
+    message = Message(
+        event=event, author=draft.user, key=draft.key, body=draft.body, html=draft.html
+    )
+    event.message = message
+    return message
+
+
+def _stored(drafts: list[Say]) -> dict[tuple[int, str], Message]:
+    """The messages that have one of the drafts' keys already."""
+    messages = Message.objects.select_related("event").filter(
+        author_id__in={draft.user.pk for draft in drafts},
+        key__in={draft.key for draft in drafts},
+    )
+    return {(message.author_id, message.key): message for message in messages}
+
+
+def _repeated(draft: Say, message: Message) -> int | Refused:
+    event = message.event
+    before = (event.room_id, message.body, event.data.get("me", False))
+    if before == (draft.room_id, draft.body, draft.me):
+        return event.seq
+    return Refused("key_reused", _("This key stands for another message."))
+
+
+def _arrive(log: Log, drafts: list[Arrive], standing) -> dict:
+    if not drafts:
+        return {}
+    running = set(Node.objects.running().values_list("pk", flat=True))
+    fates: dict = {}
+    comings: dict[Arrive, attendance.Coming] = {}
+    for draft in drafts:
+        if refused := _may(draft, Act.READ, standing):
+            fates[draft] = refused
+        elif draft.node_id not in running:
+            fates[draft] = Refused("try_later", _("The server is restarting."))
+        else:
+            role = standing[draft.room_id, draft.user.pk].role
+            comings[draft] = attendance.Coming(
+                draft.room_id, draft.user, role, draft.node_id
+            )
+    visits = attendance.arrive(log, comings.values())
+    for (draft, coming), visit in zip(comings.items(), visits, strict=True):
+        fates[draft] = Arrival(visit.pk, coming.role, log.head(draft.room_id))
+    return fates

@@ -1,0 +1,243 @@
+"""The admin of rooms: to look, and to mend by the same verbs that the page uses."""
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.core.paginator import Paginator
+from django.db import IntegrityError
+from django.db.models import Max
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from rooms.forms import RoomNameField
+from rooms.models import Event, Membership, Node, Room, Visit
+from rooms.models.room import MAX_REASON
+from rooms.rights import Refused, Role
+
+
+class ReasonForm(ActionForm):
+    """An action, and why: the reason becomes part of the room's log."""
+
+    reason = forms.CharField(
+        label=_("Reason:"), required=False, max_length=MAX_REASON, strip=True
+    )
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    def has_add_permission(self, request, obj=None):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+class UncountedPaginator(Paginator):
+    """Pages of a table too large to count: it looks one row beyond the page on show,
+    and knows of as many pages as that proves."""
+
+    number = 1
+
+    @cached_property
+    def count(self):
+        start = (self.number - 1) * self.per_page
+        proof = self.object_list.values("pk")[start : start + self.per_page + 1]
+        return start + len(proof)
+
+
+class UncountedAdmin(ReadOnlyAdmin):
+    paginator = UncountedPaginator
+    show_full_result_count = False
+
+    def get_paginator(self, request, *args, **kwargs):
+        paginator = super().get_paginator(request, *args, **kwargs)
+        page = request.GET.get("p", "")
+        paginator.number = int(page) if page.isdecimal() and len(page) < 7 else 1
+        return paginator
+
+
+def act_on_each(model_admin, request, queryset, verb):
+    """Do `verb(row)` to each, and tell what was done and what was refused."""
+    done = 0
+    for row in queryset:
+        try:
+            verb(row)
+            done += 1
+        except Refused as refused:
+            model_admin.message_user(
+                request, f"{row}: {refused.detail}", messages.ERROR
+            )
+    if done:
+        model_admin.message_user(request, _t("Done: %(count)s.") % {"count": done})
+
+
+class MembershipInline(admin.TabularInline):
+    model = Membership
+    fields = readonly_fields = ["user", "role", "joined_at"]
+    ordering = ["joined_seq"]
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request, obj=None):
+        return False
+
+
+class RoomAdminForm(forms.ModelForm):
+    name = RoomNameField(label=_("Name"))
+
+    class Meta:
+        model = Room
+        fields = ["name", "topic"]
+
+
+@admin.register(Room)
+class RoomAdmin(admin.ModelAdmin):
+    list_display = [
+        "name",
+        "topic",
+        "people_here",
+        "lines",
+        "last_activity",
+        "archived_at",
+    ]
+    list_filter = ["archived_at"]
+    search_fields = ["slug", "topic"]
+    readonly_fields = ["people_here", "lines", "floor", "created_at", "archived_at"]
+    inlines = [MembershipInline]
+    action_form = ReasonForm
+    actions = ["clear_history", "archive", "reopen"]
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).with_heads()
+
+    def get_form(self, request, obj=None, **kwargs):
+        if obj is None:
+            kwargs["form"] = RoomAdminForm
+        return super().get_form(request, obj, **kwargs)
+
+    def get_fields(self, request, obj=None):
+        return ["name", "topic", *(self.readonly_fields if obj else [])]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["name", *self.readonly_fields] if obj else []
+
+    def get_inlines(self, request, obj):
+        return self.inlines if obj else []
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # a room is archived; its log stays
+
+    def save_model(self, request, obj, form, change):
+        try:
+            if not change:
+                made = Room.objects.found(obj.name, request.user, obj.topic)
+                obj.pk, obj.slug = made.pk, made.slug
+            elif "topic" in form.changed_data:
+                obj.set_topic(form.cleaned_data["topic"], by=request.user)
+        except (Refused, IntegrityError) as error:
+            self.message_user(
+                request, str(getattr(error, "detail", error)), messages.ERROR
+            )
+
+    @admin.display(description=_("here now"), ordering="head__here")
+    def people_here(self, room):
+        return room.head.here
+
+    @admin.display(description=_("lines"), ordering="head__seq")
+    def lines(self, room):
+        return room.head.seq
+
+    @admin.display(description=_("last activity"))
+    def last_activity(self, room):
+        return room.events.filter(seq=room.head.seq).aggregate(at=Max("at"))["at"]
+
+    @admin.action(description=_("Clear the history"), permissions=["change"])
+    def clear_history(self, request, queryset):
+        reason = request.POST.get("reason", "")
+        act_on_each(self, request, queryset, lambda r: r.clear(request.user, reason))
+
+    @admin.action(description=_("Archive"), permissions=["change"])
+    def archive(self, request, queryset):
+        act_on_each(self, request, queryset, lambda r: r.archive(request.user))
+
+    @admin.action(description=_("Open again"), permissions=["change"])
+    def reopen(self, request, queryset):
+        act_on_each(self, request, queryset, lambda r: r.archive(request.user, False))
+
+
+@admin.register(Membership)
+class MembershipAdmin(admin.ModelAdmin):
+    list_display = ["user", "room", "role", "joined_at"]
+    list_filter = ["role"]
+    list_select_related = ["user", "room"]
+    search_fields = ["user__slug", "=room__slug"]
+    readonly_fields = ["room", "user", "role", "joined_at", "joined_seq"]
+    action_form = ReasonForm
+    actions = ["kick", "make_owner", "make_moderator", "make_member"]
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # kicking does it, and says so in the log
+
+    @admin.action(description=_("Kick out of the room"), permissions=["change"])
+    def kick(self, request, queryset):
+        reason = request.POST.get("reason", "")
+        act_on_each(
+            self, request, queryset, lambda m: m.room.kick(m.user, request.user, reason)
+        )
+
+    @admin.action(description=_("Make owner"), permissions=["change"])
+    def make_owner(self, request, queryset):
+        self._give(request, queryset, Role.OWNER)
+
+    @admin.action(description=_("Make moderator"), permissions=["change"])
+    def make_moderator(self, request, queryset):
+        self._give(request, queryset, Role.MODERATOR)
+
+    @admin.action(description=_("Make member"), permissions=["change"])
+    def make_member(self, request, queryset):
+        self._give(request, queryset, Role.MEMBER)
+
+    def _give(self, request, queryset, role):
+        act_on_each(
+            self,
+            request,
+            queryset,
+            lambda m: m.room.give_role(m.user, role, request.user),
+        )
+
+
+@admin.register(Event)
+class EventAdmin(UncountedAdmin):
+    """The log. The text of messages is for those who were in the room."""
+
+    list_display = ["room", "seq", "at", "actor", "kind", "target", "data"]
+    list_select_related = ["room", "actor", "target"]
+    list_display_links = ["seq"]
+    list_filter = ["kind"]
+    search_fields = ["=room__slug"]
+    search_help_text = _("The exact name of a room.")
+    ordering = ["-room_id", "-seq"]
+    sortable_by = []
+
+
+@admin.register(Visit)
+class VisitAdmin(UncountedAdmin):
+    list_display = ["user", "room", "opened_at", "closed_at", "cause", "node"]
+    list_select_related = ["user", "room", "node"]
+    search_fields = ["=user__slug", "=room__slug"]
+    search_help_text = _("The exact name of a person or a room.")
+    ordering = ["-pk"]
+    sortable_by = []
+
+
+@admin.register(Node)
+class NodeAdmin(ReadOnlyAdmin):
+    list_display = ["name", "started_at", "heartbeat", "stopped_at"]
+    ordering = ["-pk"]

@@ -1,0 +1,182 @@
+"""Who comes in, who goes out, and when it becomes a line of the log.
+
+All functions here take an open `Log` (see rooms/log.py) or open one, so that a visit
+and the line that tells of it are one transaction. They are set-based: the number of
+statements does not grow with the number of people.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from django.db import connection
+from django.db.models import Case, Exists, Max, OuterRef, Subquery, When
+from django.db.models.functions import Greatest, Now
+
+from accounts.models import User
+from rooms.log import writing
+from rooms.models.attendance import GRACE, WITHOUT_GRACE, Cause, Node, Visit
+from rooms.models.log import Event, timestamp
+
+# Any number that no other program on the database uses as an advisory lock.
+SWEEP_LOCK = 0x0507_1CA1
+
+
+class Coming(NamedTuple):
+    """Somebody's socket opens a room."""
+
+    room_id: int
+    user: User
+    role: str
+    node_id: int
+
+
+def arrive(log, comings):
+    """Open a visit for each Coming; who was not here yet comes in.
+
+    Returns the visits in the order of `comings`.
+    """
+    here = _here({(coming.room_id, coming.user.pk) for coming in comings})
+    for coming in comings:
+        if (coming.room_id, coming.user.pk) not in here:
+            here.add((coming.room_id, coming.user.pk))
+            log.append(coming.room_id, Event.Kind.ENTER, coming.user, role=coming.role)
+    return Visit.objects.bulk_create(
+        Visit(
+            room_id=coming.room_id,
+            user=coming.user,
+            node_id=coming.node_id,
+            opened_at=log.now,
+        )
+        for coming in comings
+    )
+
+
+def depart(log, departures):
+    """Close visits, given as {visit_id: cause}; those already closed stay as they are.
+
+    Who leaves by signing out, with no page left, is gone at once; others after a grace.
+    """
+    visits = Visit.objects.open().filter(pk__in=departures)
+    at_once = [
+        (visit.room_id, visit.user)
+        for visit in visits.select_related("user")
+        if departures[visit.pk] in WITHOUT_GRACE
+    ]
+    _close(visits, departures, log.now)
+    settle(log, at_once)
+
+
+def put_out(log, room_id, user, cause):
+    """Close all visits of a person to a room, and write that they left."""
+    visits = Visit.objects.open().filter(room_id=room_id, user=user)
+    visits.update(closed_at=log.now, cause=cause)
+    settle(log, [(room_id, user)])
+
+
+def settle(log, pairs):
+    """Write a leave for each (room_id, user) here whose visits have all been closed."""
+    people = {(room_id, user.pk): user for room_id, user in pairs}
+    if not people:
+        return
+    gone = _gone(log, people)
+    Visit.objects.filter(pk__in=[visit.pk for visit in gone]).update(settled=True)
+    for (room_id, user_id), last in _last_closed(gone).items():
+        user = people[room_id, user_id]
+        seen = timestamp(last.closed_at)
+        log.append(room_id, Event.Kind.LEAVE, user, cause=last.cause, seen=seen)
+
+
+def sweep():
+    """Do what is due, in the one process that gets the lock: mend the visits of dead
+    servers, and write the leaves whose grace is over.
+
+    Returns the number of people who left; None where another process is at it.
+    """
+    with writing() as _none:
+        if not _try_lock():
+            return None
+        Node.objects.silent().update(stopped_at=Now())
+        rooms = Visit.objects.orphaned().values_list("room_id", flat=True).distinct()
+        rooms = set(rooms) | set(_due().values_list("room_id", flat=True))
+    return sum(_sweep_room(room_id) for room_id in sorted(rooms))
+
+
+def retire(node):
+    """Close the visits of a server process that stops, and stop it."""
+    mine = Visit.objects.open().filter(node=node)
+    rooms = set(mine.values_list("room_id", flat=True))
+    with writing(*rooms) as log:
+        Node.objects.running().filter(pk=node.pk).update(stopped_at=Now())
+        mine.filter(room_id__in=log.rooms).update(
+            closed_at=Greatest("opened_at", Now()), cause=Cause.SHUTDOWN
+        )
+
+
+def _sweep_room(room_id):
+    with writing(room_id) as log:
+        orphaned = Visit.objects.orphaned().filter(room_id=room_id)
+        orphaned.update(closed_at=_last_sign_of_life(), cause=Cause.LOST)
+        due = list(_due().filter(room_id=room_id).values_list("user_id", flat=True))
+        before = log.head(room_id)
+        settle(log, [(room_id, user) for user in User.objects.filter(pk__in=due)])
+        return log.head(room_id) - before
+
+
+def _last_sign_of_life():
+    """When a visit's server was last heard, but not before the visit began."""
+    heartbeat = Node.objects.filter(pk=OuterRef("node_id")).values("heartbeat")
+    return Greatest(Subquery(heartbeat), "opened_at")
+
+
+def _due():
+    """(room_id, user_id) of the people here whose last page closed a grace ago."""
+    return (
+        Visit.objects.unsettled()
+        .values("room_id", "user_id")
+        .annotate(left=Max("closed_at"), open=Max(Case(When(closed_at=None, then=1))))
+        .filter(open=None, left__lt=Now() - GRACE)
+        .order_by("room_id", "user_id")
+    )
+
+
+def _here(pairs):
+    visits = Visit.objects.unsettled().filter(
+        room_id__in={room_id for room_id, _ in pairs},
+        user_id__in={user_id for _, user_id in pairs},
+    )
+    return set(visits.values_list("room_id", "user_id")) & pairs
+
+
+def _gone(log, people):
+    """The unsettled visits of those of `people` who have no open one."""
+    still_open = Visit.objects.open().filter(
+        room_id=OuterRef("room_id"), user_id=OuterRef("user_id")
+    )
+    visits = Visit.objects.unsettled().filter(
+        ~Exists(still_open),
+        room_id__in=log.rooms,
+        user_id__in={user_id for _, user_id in people},
+    )
+    return [visit for visit in visits if (visit.room_id, visit.user_id) in people]
+
+
+def _last_closed(visits):
+    last = {}
+    for visit in sorted(visits, key=lambda visit: (visit.closed_at, visit.pk)):
+        last[visit.room_id, visit.user_id] = visit
+    return last
+
+
+def _close(visits, departures, now):
+    by_cause = defaultdict(list)
+    for pk, cause in departures.items():
+        by_cause[cause].append(pk)
+    for cause, pks in by_cause.items():
+        closed_at = Greatest("opened_at", now)
+        visits.filter(pk__in=pks).update(closed_at=closed_at, cause=cause)
+
+
+def _try_lock():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEP_LOCK])
+        return cursor.fetchone()[0]

@@ -1,0 +1,54 @@
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from accounts.forms import PersonForm
+from accounts.models import User
+from accounts.names import NameField, fold
+from rooms.models import Installation, Room
+from rooms.models.room import MAX_TOPIC
+
+RESERVED = {"new"}  # /rooms/new/ is the form that makes one
+
+
+class RoomNameField(forms.CharField):
+    """The name of a room that does not exist yet."""
+
+    def clean(self, value):
+        name = NameField().clean(super().clean(value), None)
+        if fold(name) in RESERVED or Room.objects.named(name).exists():
+            raise ValidationError(
+                _("There is a room of this name already."), code="taken"
+            )
+        return name
+
+
+class RoomForm(forms.Form):
+    """A new room."""
+
+    name = RoomNameField(label=_("Name"))
+    topic = forms.CharField(label=_("Topic"), required=False, max_length=MAX_TOPIC)
+
+
+class WelcomeForm(PersonForm):
+    """The first person of an installation, who is its admin, and the first room."""
+
+    room = RoomNameField(label=_("First room"), initial=_("lobby"))
+
+    @transaction.atomic
+    def save(self, commit=True):
+        """Make both. The admin, or None where somebody was quicker: see the errors."""
+        Installation.lock()
+        if not is_new():
+            self.add_error(None, _("Somebody has set this chat up already."))
+            return None
+        self.instance.is_staff = self.instance.is_superuser = True
+        admin = super().save(commit)
+        self.made = Room.objects.found(self.cleaned_data["room"], admin)
+        return admin
+
+
+def is_new():
+    """Whether nobody has an account here yet."""
+    return not User.objects.exists()

@@ -1,0 +1,30 @@
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from rooms.forms import RoomForm
+from rooms.models import Room
+
+
+class Command(BaseCommand):
+    help = "Make a room."
+
+    def add_arguments(self, parser):
+        parser.add_argument("name")
+        parser.add_argument("--owner", required=True, help="the name of a person")
+        parser.add_argument("--topic", default="")
+
+    def handle(self, *, name, owner, topic, **options):
+        person = User.objects.named(owner).first()
+        if person is None:
+            raise CommandError(f"There is nobody named {owner!r}.")
+        form = RoomForm({"name": name, "topic": topic})
+        if not form.is_valid():
+            raise CommandError(_first_error(form))
+        room = Room.objects.found(form.cleaned_data["name"], person, topic)
+        self.stdout.write(f"Made the room {room.name}, owned by {person.username}.")
+
+
+def _first_error(form):
+    field, (error, *_more) = next(iter(form.errors.items()))
+    return ValidationError(f"{form.fields[field].label}: {error}").message

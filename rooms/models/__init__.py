@@ -1,0 +1,6 @@
+from rooms.models.attendance import Node, Visit
+from rooms.models.installation import Installation
+from rooms.models.log import Event, Head
+from rooms.models.room import Membership, Room
+
+__all__ = ["Event", "Head", "Installation", "Membership", "Node", "Room", "Visit"]

@@ -1,0 +1,250 @@
+import unicodedata
+from contextlib import contextmanager
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from accounts.names import FoldedNameField, NameField, fold
+from rooms import attendance
+from rooms.log import writing
+from rooms.models.attendance import Cause
+from rooms.models.log import Event, Head
+from rooms.rights import Act, Refused, Role, may
+
+MAX_TOPIC = 200
+MAX_REASON = 200
+
+
+class RoomQuerySet(models.QuerySet):
+    def named(self, name):
+        """The room of that name, however it is cased or composed; or none."""
+        return self.filter(slug=fold(name))
+
+    def of(self, user):
+        """The rooms that `user` is a member of."""
+        return self.filter(memberships__user=user)
+
+    def in_use(self):
+        return self.filter(archived_at=None)
+
+    def with_heads(self):
+        """With `room.head`, which carries the counts, read along."""
+        return self.select_related("head")
+
+    def with_member_counts(self):
+        return self.annotate(members_count=models.Count("memberships"))
+
+    @transaction.atomic
+    def found(self, name, owner, topic=""):
+        """Make a room; `owner` is its first member.
+
+        Raises IntegrityError if the name is taken, Refused if the topic is no line.
+        """
+        room = self.create(name=name, topic=_short(topic, MAX_TOPIC))
+        with writing(room.pk) as log:
+            room.memberships.create(user=owner, role=Role.OWNER, joined_seq=1)
+            log.append(room.pk, Event.Kind.JOIN, owner)
+        return room
+
+
+class Room(models.Model):
+    """A room, and the verbs of what can happen in it.
+
+    A verb checks the right of who does it under the room's lock, changes the room, and
+    writes the line that says so: one transaction. It returns the event, or raises
+    Refused. (Speaking and coming in go by the writer of messaging, many at a time.)
+    """
+
+    name = NameField(_("name"))
+    slug = FoldedNameField(
+        of="name", error_messages={"unique": _("There is a room of this name already.")}
+    )
+    topic = models.CharField(_("topic"), max_length=MAX_TOPIC, blank=True)
+    floor = models.BigIntegerField(
+        _("floor"), default=1, help_text=_("The lowest number that is still shown.")
+    )
+    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    archived_at = models.DateTimeField(_("archived"), null=True, blank=True)
+    members = models.ManyToManyField(User, through="Membership", related_name="rooms")
+
+    objects = RoomQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["slug"]
+        verbose_name = _("room")
+        verbose_name_plural = _("rooms")
+        constraints = [
+            models.CheckConstraint(condition=Q(floor__gte=1), name="floor_is_a_number")
+        ]
+
+    def __str__(self):
+        return self.name
+
+    @transaction.atomic
+    def save(self, *args, **kwargs):
+        is_new = self._state.adding
+        super().save(*args, **kwargs)
+        if is_new:
+            Head.objects.create(room=self)
+
+    def get_absolute_url(self):
+        return reverse("messaging:room", args=[self.slug])
+
+    def role_of(self, user):
+        """The role of `user` in this room; None for who is no member."""
+        membership = self.memberships.filter(user_id=user.pk).first()
+        return membership and membership.role
+
+    # The verbs -----------------------------------------------------------------------
+
+    def admit(self, user):
+        """`user` becomes a member; nothing happens if they are one."""
+        with self._acting(user) as log:
+            if not user.is_active:
+                raise Refused("not_allowed", gettext("This account is closed."))
+            if self.role_of(user):
+                return None
+            if self.archived_at:
+                raise Refused("archived", gettext("This room is archived."))
+            event = log.append(self.pk, Event.Kind.JOIN, user)
+            self.memberships.create(user=user, joined_seq=event.seq)
+            return event
+
+    def part(self, user):
+        """`user` gives up membership; the last owner cannot."""
+        with self._acting(user, Act.LEAVE) as log:
+            self._keep_an_owner(besides=user)
+            self.memberships.filter(user=user).delete()
+            event = log.append(self.pk, Event.Kind.PART, user)
+            attendance.put_out(log, self.pk, user, Cause.CLOSED)
+            return event
+
+    def kick(self, target, by, reason=""):
+        """`target` is put out: no member any more, and their sockets close."""
+        reason = _short(reason, MAX_REASON)
+        with self._acting(by, Act.KICK, target) as log:
+            self._keep_an_owner(besides=target)
+            self.memberships.filter(user=target).delete()
+            event = log.append(
+                self.pk, Event.Kind.KICK, by, target=target, reason=reason
+            )
+            attendance.put_out(log, self.pk, target, Cause.KICKED)
+            return event
+
+    def give_role(self, target, role, by):
+        """`target`, a member, is now owner, moderator or member."""
+        if role not in Role.values:
+            raise Refused("bad_field", gettext("There is no such role."))
+        with self._acting(by, Act.ROLE, target) as log:
+            if role != Role.OWNER:
+                self._keep_an_owner(besides=target)
+            self.memberships.filter(user=target).update(role=role)
+            return log.append(self.pk, Event.Kind.ROLE, by, target=target, role=role)
+
+    def set_topic(self, topic, by):
+        topic = _short(topic, MAX_TOPIC)
+        with self._acting(by, Act.TOPIC) as log:
+            self._change(topic=topic)
+            return log.append(self.pk, Event.Kind.TOPIC, by, topic=topic)
+
+    def clear(self, by, reason=""):
+        """All lines so far are hidden, until the clear is taken back."""
+        reason = _short(reason, MAX_REASON)
+        with self._acting(by, Act.CLEAR) as log:
+            event = log.append(
+                self.pk, Event.Kind.CLEAR, by, reason=reason, before=self.floor
+            )
+            self._change(floor=event.seq)
+            return event
+
+    def restore(self, seq, by):
+        """Take back the clear numbered `seq`, which must be the one in force."""
+        with self._acting(by, Act.RESTORE) as log:
+            clear = self.events.filter(seq=seq, kind=Event.Kind.CLEAR).first()
+            if clear is None or seq != self.floor:
+                raise Refused(
+                    "bad_field", gettext("Only the latest clear can be taken back.")
+                )
+            self._change(floor=clear.data["before"])
+            return log.append(
+                self.pk, Event.Kind.RESTORE, by, about=seq, floor=self.floor
+            )
+
+    def archive(self, by, archived=True):
+        """Nothing new is said in an archived room; `archived=False` opens it again."""
+        with self._acting(by, Act.ARCHIVE) as log:
+            if bool(self.archived_at) == archived:
+                return None
+            self._change(archived_at=log.now if archived else None)
+            return log.append(self.pk, Event.Kind.ARCHIVE, by, archived=archived)
+
+    # What the verbs are made of -----------------------------------------------------
+
+    @contextmanager
+    def _acting(self, by, act=None, target=None):
+        """The room's log, opened for `by` to do `act` to `target`, or Refused."""
+        with writing(self.pk) as log:
+            if self.pk not in log.rooms:
+                raise Refused("not_allowed", gettext("There is no such room any more."))
+            self.refresh_from_db()
+            if act is not None:
+                self._check(by, act, target)
+            yield log
+
+    def _check(self, by, act, target):
+        target_role = target and self.role_of(target)
+        if target and not target_role:
+            detail = gettext("%(name)s is no member of this room.")
+            raise Refused("bad_field", detail % {"name": target.username})
+        if not may(by, act, self.role_of(by), target_role):
+            raise Refused("not_allowed", gettext("You may not do that here."))
+
+    def _change(self, **fields):
+        for name, value in fields.items():
+            setattr(self, name, value)
+        self.save(update_fields=fields)
+
+    def _keep_an_owner(self, besides):
+        others = self.memberships.filter(role=Role.OWNER).exclude(user=besides)
+        if self.role_of(besides) == Role.OWNER and not others.exists():
+            raise Refused(
+                "not_allowed",
+                gettext("A room needs an owner: make somebody else owner first."),
+            )
+
+
+class Membership(models.Model):
+    """A person may be in a room."""
+
+    room = models.ForeignKey(Room, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.PROTECT, related_name="memberships")
+    role = models.CharField(_("role"), max_length=16, choices=Role, default=Role.MEMBER)
+    joined_at = models.DateTimeField(_("joined"), db_default=Now())
+    joined_seq = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "user"], name="one_membership"),
+            models.CheckConstraint(
+                condition=Q(role__in=Role.values), name="membership_has_a_role"
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.user} in {self.room}"
+
+
+def _short(text, limit):
+    """One line of text; Refused where it is too long or cannot be stored."""
+    text = " ".join(text.split())
+    if any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise Refused("bad_field", gettext("The text has a control character."))
+    if len(text) > limit:
+        detail = gettext("At most %(limit)s characters.")
+        raise Refused("too_long", detail % {"limit": limit})
+    return text

@@ -1,0 +1,174 @@
+from functools import wraps
+
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
+from django.db import IntegrityError
+from django.http import JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts.models import User
+from rooms.forms import RoomForm, WelcomeForm, is_new
+from rooms.models import Room
+from rooms.rights import Refused
+
+
+def find_room(slug):
+    """The room with its head, found by any way of writing its name; Http404 if none."""
+    return get_object_or_404(Room.objects.with_heads().named(slug))
+
+
+# Pages -------------------------------------------------------------------------------
+
+
+def home(request):
+    """To the room one was in last, else to the list; a new installation is set up."""
+    if not request.user.is_authenticated:
+        return redirect("rooms:welcome" if is_new() else "account_login")
+    last = request.COOKIES.get("last_room", "")
+    if last.isascii() and last.isdigit() and len(last) < 19:
+        room = Room.objects.of(request.user).in_use().filter(pk=last).first()
+        if room:
+            return redirect(room)
+    return redirect("rooms:index")
+
+
+@require_http_methods(["GET", "POST"])
+def welcome(request):
+    """The first visitor makes the admin and the first room; others are sent on."""
+    if not is_new():
+        return redirect("rooms:home")
+    form = WelcomeForm(request.POST or None)
+    if form.is_valid() and (admin := form.save()):
+        login(request, admin, backend="accounts.backends.PeopleBackend")
+        return redirect(form.made)
+    status = 422 if form.is_bound else 200
+    return render(request, "rooms/welcome.html", {"form": form}, status=status)
+
+
+@login_required
+def index(request):
+    """All rooms, with how many people are in each now."""
+    roles = dict(request.user.memberships.values_list("room_id", "role"))
+    rooms = Room.objects.in_use().with_heads().with_member_counts()
+    rooms = list(rooms.order_by("-head__here", "slug"))
+    for room in rooms:
+        room.here = room.head.here
+        room.role = roles.get(room.pk)
+    return render(request, "rooms/index.html", {"rooms": rooms, "form": RoomForm()})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def create(request):
+    form = RoomForm(request.POST or None)
+    if form.is_valid():
+        try:
+            return redirect(
+                Room.objects.found(
+                    form.cleaned_data["name"],
+                    request.user,
+                    topic=form.cleaned_data["topic"],
+                )
+            )
+        except IntegrityError:  # somebody took the name just now
+            form.add_error("name", _("There is a room of this name already."))
+        except Refused as refused:
+            form.add_error("topic", refused.detail)
+    status = 422 if form.is_bound else 200
+    return render(request, "rooms/create.html", {"form": form}, status=status)
+
+
+# Acts: docs/PROTOCOL.md, "Acts by HTTP" ----------------------------------------------
+
+
+def act(view):
+    """A form of a room's page. `view(request, room)` does it and returns the event."""
+
+    @require_POST
+    @wraps(view)
+    def wrapped(request, slug):
+        answer = _answer_json if _wants_json(request) else _answer_page
+        if not request.user.is_authenticated:
+            return answer(request, slug, refused=SIGNED_OUT)
+        try:
+            return answer(request, slug, event=view(request, find_room(slug)))
+        except Refused as refused:
+            return answer(request, slug, refused=refused)
+
+    return wrapped
+
+
+SIGNED_OUT = Refused("signed_out", _lazy("You are signed out."))
+STATUS = {"signed_out": 401, "not_allowed": 403, "archived": 403}
+
+
+def _wants_json(request):
+    return "application/json" in request.headers.get("Accept", "")
+
+
+def _answer_json(request, slug, event=None, refused=None):
+    if refused:
+        problem = {"code": refused.code, "detail": str(refused.detail)}
+        return JsonResponse(problem, status=STATUS.get(refused.code, 400))
+    return JsonResponse({"seq": event and event.seq})
+
+
+def _answer_page(request, slug, event=None, refused=None):
+    page = reverse("messaging:room", args=[slug])
+    if refused is SIGNED_OUT:
+        return redirect_to_login(page)
+    if refused:
+        messages.error(request, refused.detail)
+    return redirect(page)
+
+
+@act
+def join(request, room):
+    return room.admit(request.user)
+
+
+@act
+def leave(request, room):
+    return room.part(request.user)
+
+
+@act
+def kick(request, room):
+    return room.kick(_person(request), request.user, request.POST.get("reason", ""))
+
+
+@act
+def role(request, room):
+    return room.give_role(_person(request), request.POST.get("role", ""), request.user)
+
+
+@act
+def topic(request, room):
+    return room.set_topic(request.POST.get("topic", ""), request.user)
+
+
+@act
+def clear(request, room):
+    return room.clear(request.user, request.POST.get("reason", ""))
+
+
+@act
+def restore(request, room):
+    seq = request.POST.get("seq", "")
+    if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
+        raise Refused("bad_field", _("“seq” is not a number."))
+    return room.restore(int(seq), request.user)
+
+
+def _person(request):
+    name = request.POST.get("user", "").removeprefix("@")
+    person = User.objects.named(name).first()
+    if person is None:
+        raise Refused("bad_field", _("There is nobody of that name."))
+    return person

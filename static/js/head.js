@@ -1,0 +1,35 @@
+/** What the page says of the room itself: its topic, and whether it is archived. */
+export class Head {
+  #parts
+  #room
+  #onarchive
+
+  /** `parts`: the elements {topic, noTopic, archived}; `onarchive(archived)`: whether one can still speak. */
+  constructor(parts, onarchive) {
+    this.#parts = parts
+    this.#onarchive = onarchive
+  }
+
+  get topic() { return this.#room.topic }
+
+  start(room) {
+    this.#room = { ...room }
+    this.#draw()
+  }
+
+  /** Takes events. */
+  take(events) {
+    const changes = events.filter(({ kind }) => kind === "topic" || kind === "archive")
+    for (const { kind, topic, archived } of changes) Object.assign(this.#room, kind === "topic" ? { topic } : { archived })
+    if (changes.length) this.#draw()
+  }
+
+  #draw() {
+    const { topic, archived } = this.#room
+    this.#parts.topic.textContent = topic
+    this.#parts.topic.title = topic
+    this.#parts.noTopic.hidden = Boolean(topic)
+    this.#parts.archived.hidden = !archived
+    this.#onarchive(archived)
+  }
+}

@@ -1,0 +1,28 @@
+import { number } from "rollcall/clock"
+
+/** The button down to the newest line, with the count of lines that came while reading above. */
+export class Jump {
+  #button
+  #count
+  #unseen = 0
+
+  constructor(button, onjump) {
+    this.#button = button
+    this.#count = button.querySelector("[data-unseen]")
+    button.addEventListener("click", onjump)
+  }
+
+  add(count) { this.#show(this.#unseen + count) }
+
+  set isNeeded(value) {
+    this.#button.hidden = !value
+    if (!value) this.#show(0)
+  }
+
+  #show(unseen) {
+    if (unseen === this.#unseen) return
+    this.#unseen = unseen
+    this.#count.hidden = !unseen
+    this.#count.querySelector("[data-slot=count]").textContent = number(unseen)
+  }
+}

@@ -1,0 +1,147 @@
+/** Makes the parts of a page and wires them; nothing else knows them all. */
+
+import { Acts } from "rollcall/acts"
+import { Announcer } from "rollcall/announcer"
+import { avatar } from "rollcall/avatar"
+import { Banner } from "rollcall/banner"
+import { time } from "rollcall/clock"
+import { Composer } from "rollcall/composer"
+import { Connection } from "rollcall/connection"
+import { Controls } from "rollcall/controls"
+import { fill } from "rollcall/dom"
+import { Drawer } from "rollcall/drawer"
+import { EmojiPicker } from "rollcall/emoji"
+import { Head } from "rollcall/head"
+import { HeadCounts } from "rollcall/head-counts"
+import { Hints } from "rollcall/hints"
+import { History } from "rollcall/history"
+import { Jump } from "rollcall/jump"
+import { Log } from "rollcall/log"
+import { Outbox } from "rollcall/outbox"
+import { freshPageData, pageData } from "rollcall/page-data"
+import { Panels } from "rollcall/panels"
+import { Pending } from "rollcall/pending"
+import { People } from "rollcall/people"
+import { Popover } from "rollcall/popover"
+import { post } from "rollcall/protocol"
+import { Rights } from "rollcall/rights"
+import { Room } from "rollcall/room"
+import { Scroller } from "rollcall/scroller"
+import { Session } from "rollcall/session"
+import { Status } from "rollcall/status"
+import { Stream } from "rollcall/stream"
+import { Timeline } from "rollcall/timeline"
+import { Unread } from "rollcall/unread"
+
+const MINUTE = 60_000
+const byId = (id) => document.getElementById(id)
+
+const page = pageData()
+const { urls, you } = page
+const session = new Session(urls.session, you)
+const counts = new HeadCounts()
+
+for (const element of document.querySelectorAll("[data-my-avatar]")) avatar(you)(element)
+new Popover(byId("my-menu"))
+
+if (page.room) openRoom()
+else openList()
+
+function openList() {
+  new Connection(urls.socket, { session, onframe: (frame) => counts.take(frame) }).open()
+}
+
+function openRoom() {
+  // The log, and the piece of it on screen.
+  const log = new Log(urls.log)
+  const timeline = new Timeline(byId("lines"))
+  const jump = new Jump(byId("jump"), () => room.toNewest())
+  const scroller = new Scroller(byId("timeline"), byId("lines"), () => (jump.isNeeded = !scroller.atEnd))
+  const history = new History({
+    log,
+    timeline,
+    scroller,
+    parts: { box: byId("timeline"), older: byId("older"), newer: byId("newer"), beginning: byId("beginning") },
+    ondraw: (events) => room.drawn(events),
+  })
+  const unread = new Unread(timeline, you)
+  const announcer = new Announcer(byId("announcer"), you)
+
+  // What is typed, and has no number yet.
+  const composer = new Composer(byId("composer"), {
+    drawer: new Drawer("draft", you.id, page.room.slug),
+    limit: page.limits.body,
+    onsend: (body) => room.say(body),
+  })
+  const pending = new Pending(byId("pending"), you, {
+    retry: (key) => outbox.retry(key),
+    edit: (key) => room.takeUp(key),
+    discard: (key) => outbox.discard(key),
+  })
+  const outbox = new Outbox(new Drawer("outbox", you.id, page.room.slug), {
+    send: ({ key, body }) => connection.send(post(key, body)),
+    onchange: () => scroller.keep(() => pending.draw(outbox.entries, timeline.lastLine)),
+  })
+  new Hints(byId("say"), byId("commands"))
+  new EmojiPicker(byId("emoji"), byId("emoji-grid"), (emoji) => composer.insert(emoji))
+
+  // The room and its people.
+  const rights = new Rights(page)
+  const head = new Head(
+    { topic: byId("topic"), noTopic: byId("no-topic"), archived: byId("archived") },
+    (archived) => (composer.isOpen = !archived),
+  )
+  const people = new People(
+    {
+      here: byId("here"),
+      more: byId("here-more"),
+      left: byId("left"),
+      leftSection: byId("left-section"),
+      counts: document.querySelectorAll("[data-here-count]"),
+    },
+    { hasMenu: (person) => rights.hasMenu(person), onchange: () => tellSince(people.get(you.id)) },
+  )
+  const acts = new Acts(document.querySelector("[name=csrfmiddlewaretoken]").value)
+  new Controls({
+    acts,
+    act: (url, fields) => room.act(url, fields),
+    people,
+    rights,
+    urls,
+    topic: () => head.topic,
+    onclose: () => composer.focus(),
+  })
+  new Panels([
+    [byId("sidebar"), "(min-width: 721px)"],
+    [byId("people"), "(min-width: 1041px)"],
+  ])
+
+  // The line.
+  const stream = new Stream(log, {
+    onpage: (newest) => room.page(newest),
+    onevents: (events) => room.events(events),
+    onhole: () => connection.lose(),
+  })
+  const connection = new Connection(urls.socket, {
+    session,
+    cursor: () => stream.cursor,
+    onframe: (frame) => room.frame(frame),
+    onstate: (state) => room.line(state),
+  })
+  const status = new Status(byId("status"), { onrenew: () => connection.renew() })
+  const banner = new Banner(byId("banner"))
+
+  const room = new Room(you, {
+    acts, announcer, banner, composer, connection, counts, freshPageData, head, history, jump,
+    outbox, people, rights, scroller, status, stream, timeline, unread,
+  })
+  room.start(page)
+  setInterval(() => timeline.nameDays(), MINUTE)
+  // On a phone the keyboard would cover what one came to read.
+  if (matchMedia("(hover: hover)").matches) composer.focus()
+}
+
+function tellSince(me) {
+  byId("my-since").hidden = !me
+  if (me) fill(byId("my-since"), { time: time(me.since) })
+}

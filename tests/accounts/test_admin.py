@@ -1,0 +1,97 @@
+import pytest
+
+from accounts.models import User
+
+PEOPLE = "/admin/accounts/user/"
+
+
+@pytest.fixture
+def desk(admin, browse):
+    """The browser of an admin."""
+    return browse(admin)
+
+
+def test_one_signs_in_to_the_admin_by_the_page_that_counts_attempts(db, client):
+    answer = client.get("/admin/", follow=True)
+    assert answer.redirect_chain[-1][0].startswith("/accounts/login/?next=")
+    answer = client.post("/admin/login/", {"username": "root", "password": "x"})
+    assert answer.headers["Location"].startswith("/accounts/login/")
+
+
+def test_who_is_no_staff_is_refused(ann, browse):
+    assert browse(ann).get("/admin/login/").status_code == 403
+
+
+def test_people_are_found_by_any_spelling(ann, desk):
+    for words in ("ANN", "Ａｎｎ", "ann@EXAMPLE"):
+        page = desk.get(PEOPLE, {"q": words}).content.decode()
+        assert "1 person" in page
+    assert "0 people" in desk.get(PEOPLE, {"q": "x" * 10_000}).content.decode()
+    assert desk.get(PEOPLE, {"q": "a\0"}).status_code == 200
+
+
+def test_an_admin_makes_a_person(desk, password):
+    data = {
+        "username": "new",
+        "email": "",
+        "password1": password,
+        "password2": password,
+    }
+    assert desk.post(f"{PEOPLE}add/", data).status_code == 302
+    assert User.objects.get(slug="new").check_password(password)
+
+
+@pytest.mark.parametrize("name", ["ANN", "1ann", "an\0n", "an n", "a" * 33])
+def test_a_bad_or_taken_name_is_refused_at_both_doors(ann, bob, desk, name, password):
+    data = {"username": name, "password1": password, "password2": password}
+    answer = desk.post(f"{PEOPLE}add/", data)
+    assert list(answer.context["errors"]) != []
+    answer = desk.post(f"{PEOPLE}{bob.pk}/change/", {"username": name})
+    assert answer.status_code == 200
+    bob.refresh_from_db()
+    assert bob.username == "bob"
+
+
+def test_a_name_taken_a_moment_ago_is_a_sentence(ann, bob, desk, password, monkeypatch):
+    monkeypatch.setattr(User, "clean", lambda person: None)
+    data = {"username": "ANN", "password1": password, "password2": password}
+    for url in (f"{PEOPLE}add/", f"{PEOPLE}{bob.pk}/change/"):
+        answer = desk.post(url, data, follow=True)
+        assert "Somebody has this name already." in answer.content.decode()
+
+
+def test_an_admin_deactivates_people_but_not_oneself(
+    ann, admin, desk, sign_in, signed_in
+):
+    browser = sign_in("ann").client
+    chosen = {"action": "deactivate", "_selected_action": [ann.pk, admin.pk]}
+    assert (
+        "1 person is deactivated."
+        in desk.post(PEOPLE, chosen, follow=True).content.decode()
+    )
+    assert signed_in(browser) is None
+    assert not ann.sessions.exists()
+    assert desk.get(PEOPLE).status_code == 200
+
+
+def test_an_admin_sets_a_password_which_ends_the_sessions(
+    ann, desk, sign_in, signed_in
+):
+    browser = sign_in("ann").client
+    new = "a staple of horses"
+    data = {"password1": new, "password2": new, "usable_password": "true"}
+    assert desk.post(f"{PEOPLE}{ann.pk}/password/", data).status_code == 302
+    assert signed_in(browser) is None
+    assert sign_in("ann", new).status_code == 302
+
+
+def test_every_page_of_people_in_the_admin_opens(ann, desk):
+    for page in (
+        "",
+        "add/",
+        f"{ann.pk}/change/",
+        f"{ann.pk}/history/",
+        f"{ann.pk}/delete/",
+    ):
+        assert desk.get(PEOPLE + page).status_code == 200
+    assert desk.get("/admin/account/emailaddress/").status_code == 200

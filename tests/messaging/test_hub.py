@@ -1,0 +1,264 @@
+"""The hub: from any cursor, and whatever happens to the hints, the exact rest."""
+
+import asyncio
+import random
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from asgiref.sync import sync_to_async
+
+from messaging import history
+from messaging.hub import MAX_GAP, Feed
+from messaging.protocol import Cursor
+from messaging.writer import Arrival, Say, write_batch
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Reader:
+    """Stands where a socket stands, and keeps what it is sent."""
+
+    def __init__(self, user, role="member", head=0):
+        self.user = user
+        self.arrival = Arrival(visit_id=1, role=role, head=head)
+        self.frames = None  # no frame writer: delivered one by one
+        self.received = []
+        self.closed = None
+
+    async def deliver(self, frame):
+        await asyncio.sleep(0)
+        self.received.append(orjson.loads(frame))
+
+    async def shut(self, code, detail):
+        self.closed = int(code)
+
+    def of_type(self, kind):
+        return [frame for frame in self.received if frame["type"] == kind]
+
+    @property
+    def seqs(self):
+        events = [frame["events"] for frame in self.of_type("events")]
+        return [event["seq"] for batch in events for event in batch]
+
+
+@pytest.fixture
+async def feed(room):
+    feed = Feed(room.pk, *await sync_to_async(history.opening)(room.pk))
+    yield feed
+    feed.stop()
+
+
+def say(room, user, count, tag=""):
+    """Records of `count` new messages, stored, and not yet told to any hub."""
+    keys = [f"{tag}{random.getrandbits(64)}" for _nth in range(count)]
+    seqs = write_batch([Say(room.pk, user, key, "hi") for key in keys])
+    return history.records(room.pk, seqs[0], seqs[-1])
+
+
+async def settle(feed, seq):
+    async with asyncio.timeout(5):
+        while feed.sent < seq:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("cursor", range(0, 15))
+async def test_resume_from_any_cursor_is_the_exact_rest(feed, room, bob, cursor):
+    records = await sync_to_async(say)(room, bob, 10)
+    feed.take(records, 14)
+    reader = Reader(bob)
+    await feed.join(reader, Cursor(feed.epoch, cursor))
+    await settle(feed, 14)
+    assert reader.received[0]["type"] == "welcome"
+    assert reader.seqs == list(range(cursor + 1, 15))
+    assert not reader.of_type("reset")
+
+
+@pytest.mark.parametrize("ring", [0, 3, 100])
+async def test_what_the_ring_does_not_reach_comes_from_the_database(
+    feed, room, bob, ring
+):
+    feed.take(await sync_to_async(say)(room, bob, 30), 34)
+    await settle(feed, 34)
+    while len(feed._ring) > ring:
+        feed._ring.popleft()
+    reader = Reader(bob)
+    await feed.join(reader, Cursor(feed.epoch, 2))
+    assert reader.seqs == list(range(3, 35))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "seq", "reason"),
+    [("another", 3, "epoch"), ("", 3, "epoch"), (None, 99, "ahead")],
+)
+async def test_a_void_cursor_starts_anew(feed, bob, epoch, seq, reason):
+    reader = Reader(bob)
+    await feed.join(reader, Cursor(feed.epoch if epoch is None else epoch, seq))
+    assert reader.of_type("reset") == [{"type": "reset", "reason": reason, "head": 4}]
+    assert reader.seqs == []
+
+
+async def test_a_cursor_too_far_behind_starts_anew(feed, room, bob):
+    for _nth in range(3):
+        feed.take(await sync_to_async(say)(room, bob, 200), 0)
+    await settle(feed, 604)
+    near, far = Reader(bob), Reader(bob)
+    await feed.join(near, Cursor(feed.epoch, 604 - MAX_GAP))
+    await feed.join(far, Cursor(feed.epoch, 604 - MAX_GAP - 1))
+    assert near.seqs == list(range(105, 605))
+    assert far.of_type("reset")[0]["reason"] == "gap"
+
+
+async def test_a_cursor_below_the_floor_starts_anew(feed, room, alice, bob):
+    await sync_to_async(say)(room, bob, 3)
+    clear = await sync_to_async(room.clear)(alice)
+    feed.take([], clear.seq)
+    reader = Reader(bob, head=clear.seq)
+    await feed.join(reader, Cursor(feed.epoch, 5))
+    assert reader.of_type("reset")[0]["reason"] == "cleared"
+    assert reader.seqs == []
+
+
+async def test_a_lost_hint_is_read_from_the_database(feed, room, bob):
+    reader = Reader(bob)
+    await feed.join(reader, None)
+    await sync_to_async(say)(room, bob, 5)  # nobody hears of these
+    feed.take(await sync_to_async(say)(room, bob, 1), 10)
+    await settle(feed, 10)
+    assert reader.seqs == list(range(5, 11))
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_hints_may_be_lost_doubled_late_and_out_of_order(feed, room, bob, seed):
+    """… and sockets may join whenever they like, from wherever they were."""
+    dice = random.Random(seed)
+    readers, hints, head = [], [], 4
+    for _nth in range(25):
+        records = await sync_to_async(say)(room, bob, dice.randint(1, 9))
+        head = records[-1].seq
+        hints.append((records, head))
+        for records, last in dice.sample(hints, k=min(len(hints), dice.randint(0, 3))):
+            feed.take(records if dice.random() < 0.7 else [], last)
+        if dice.random() < 0.5:
+            start = dice.randint(0, head)
+            reader = Reader(bob, head=dice.randint(0, head))
+            readers.append((start, reader))
+            cursor = Cursor(feed.epoch, start)
+            reader.joining = asyncio.create_task(feed.join(reader, cursor))
+        await asyncio.sleep(dice.choice([0, 0, 0.01]))
+    feed.take([], head)
+    await settle(feed, head)
+    assert readers
+    for start, reader in readers:
+        await reader.joining
+        resets = reader.of_type("reset")
+        first = resets[0]["head"] if resets else start
+        assert reader.seqs == list(range(first + 1, head + 1))
+
+
+async def test_who_is_put_out_gets_the_kick_and_nothing_after_it(
+    feed, room, alice, bob, carol
+):
+    target, other = Reader(bob), Reader(carol)
+    for reader in (target, other):
+        await feed.join(reader, None)
+    kick = await sync_to_async(room.kick)(bob, alice, "enough")
+    await sync_to_async(say)(room, alice, 3)
+    feed.take([], kick.seq + 3)
+    await settle(feed, kick.seq + 3)
+    assert target.seqs == [kick.seq]
+    assert target.closed == 4403
+    assert other.seqs == list(range(kick.seq, kick.seq + 4))
+    assert other.closed is None
+
+
+async def test_who_was_put_out_and_came_back_stays(feed, room, alice, bob):
+    kick = await sync_to_async(room.kick)(bob, alice)
+    back = await sync_to_async(room.admit)(bob)
+    reader = Reader(bob, head=back.seq)
+    await feed.join(reader, Cursor(feed.epoch, kick.seq - 1))
+    await settle(feed, back.seq)
+    assert reader.closed is None
+
+
+async def test_who_is_put_out_while_joining_is_closed_too(feed, room, alice, bob):
+    """The socket was let in before the kick, and is still being replayed to."""
+    await sync_to_async(say)(room, bob, 50)
+    feed.take([], 54)
+    await settle(feed, 54)
+    reader = Reader(bob, head=54)
+    slow = asyncio.Event()
+    deliver = reader.deliver
+
+    async def wait_first(frame):
+        await slow.wait()
+        await deliver(frame)
+
+    reader.deliver = wait_first
+    joining = asyncio.create_task(feed.join(reader, Cursor(feed.epoch, 0)))
+    await asyncio.sleep(0.05)
+    kick = await sync_to_async(room.kick)(bob, alice)
+    feed.take([], kick.seq)
+    await settle(feed, kick.seq)
+    slow.set()
+    await joining
+    assert reader.closed == 4403
+
+
+async def test_one_sockets_fault_stops_no_fan_out(feed, room, alice, bob):
+    """What a consumer's `deliver` promises; here the promise is broken on purpose."""
+    broken, fine = Reader(bob), Reader(alice)
+    await feed.join(broken, None)
+    await feed.join(fine, None)
+
+    async def fail(frame):
+        raise RuntimeError("no line")
+
+    broken.deliver = fail
+    feed.take(await sync_to_async(say)(room, bob, 1), 5)
+    await asyncio.sleep(0.1)
+    assert broken.closed == 1012  # begins anew, from its cursor
+
+
+async def test_a_fresh_start_tells_every_page(feed, room, bob):
+    reader = Reader(bob)
+    await feed.join(reader, None)
+    await sync_to_async(say)(room, bob, 3)
+    await feed.start_over("epoch")
+    feed.take(await sync_to_async(say)(room, bob, 1), 8)
+    await settle(feed, 8)
+    assert reader.of_type("reset") == [{"type": "reset", "reason": "epoch", "head": 7}]
+    assert reader.seqs == [8]
+
+
+async def test_the_fold_of_the_log_is_what_a_fresh_load_shows(
+    feed, room, alice, bob, carol, node
+):
+    from messaging.writer import Arrive, Depart
+
+    def come_and_go():
+        _, bobs, _ = write_batch(
+            [Arrive(room.pk, user, node.pk) for user in (alice, bob, carol)]
+        )
+        write_batch([Depart(room.pk, bobs.visit_id, "signed out")])
+        room.give_role(carol, "member", by=alice)
+        return room.set_topic("News", by=alice).seq
+
+    feed.take([], await sync_to_async(come_and_go)())
+    await settle(feed, 10)
+    start, _records = await sync_to_async(history.opening)(room.pk)
+    assert list(feed.here.values()) == start.here
+    assert [person["name"] for person in start.here] == ["alice", "carol"]
+    assert (feed.room, feed.floor, feed.sent) == (start.room, start.floor, start.head)
+
+
+def test_reader_is_like_a_socket():
+    """The stand-in has what the feed uses of a consumer."""
+    from messaging.consumers import RoomConsumer
+
+    consumer = RoomConsumer()
+    for name in vars(Reader(SimpleNamespace(pk=1))):
+        if name not in ("received", "closed"):
+            assert hasattr(consumer, name)
+    assert callable(consumer.deliver) and callable(consumer.shut)

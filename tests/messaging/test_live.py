@@ -1,0 +1,467 @@
+"""Over real sockets, to real servers, with a real Redis between them."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from asgiref.sync import sync_to_async
+from websockets.exceptions import InvalidStatus
+
+from accounts.models import Session
+from messaging import audit, history
+from rooms.models import Room, Visit
+from tests.live import Line, Page, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@sync_to_async
+def faults():
+    return [fault for rule in audit.RULES for fault in audit.faults(rule, 5)]
+
+
+@sync_to_async
+def bodies(room):
+    events = history.with_people(room.events.filter(kind="message").order_by("seq"))
+    return [event.message.body for event in events]
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+@pytest.fixture
+def pair(serve, redis_server):
+    """Two server processes that share PostgreSQL and Redis."""
+    return [serve(REDIS_URL=redis_server.url) for _nth in range(2)]
+
+
+# One process ----------------------------------------------------------------------
+
+
+async def test_two_people_talk(server, room, alice, bob):
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, await sign_in(bob)) as two,
+    ):
+        assert one.welcome["you"]["role"] == "owner"
+        assert one.welcome["room"]["topic"] == "Anything"
+        seq = await one.say("hello *bob*")
+        for page in (one, two):
+            event = await page.event("message", seq=seq)
+            assert event["html"] == "<p>hello <em>bob</em></p>"
+            assert event["user"] == {"id": alice.pk, "name": "alice"}
+        seq = await two.say("hello alice")
+        await one.seen(seq)
+        assert [person["name"] for person in two.welcome["here"]] == ["alice", "bob"]
+    assert await faults() == []
+
+
+async def test_coming_and_going_is_told_with_its_cause(server, room, alice, bob):
+    async with Page(server, room, await sign_in(alice)) as one:
+        session = await sign_in(bob)
+        async with Page(server, room, session) as two:
+            assert (await one.event("enter", role="member"))["user"]["name"] == "bob"
+            async with Page(server, room, session):  # a second tab is no second coming
+                pass
+            await two.say("hi")
+            enters = [event for event in one.events if event["kind"] == "enter"]
+            assert [event["user"]["name"] for event in enters] == ["bob"]
+        left = await one.until(
+            lambda: [event for event in one.events if event["kind"] == "leave"],
+            seconds=20,
+        )
+        assert (left[0]["user"]["name"], left[0]["cause"]) == ("bob", "closed")
+    assert await faults() == []
+
+
+async def test_a_reload_makes_no_noise(server, room, alice, bob):
+    async with Page(server, room, await sign_in(alice)) as one:
+        session = await sign_in(bob)
+        for _nth in range(3):
+            async with Page(server, room, session) as two:
+                await two.say("here I am")
+        await asyncio.sleep(4)
+        kinds = [event["kind"] for event in one.events]
+        assert kinds.count("enter") == 1
+        assert kinds.count("leave") == 0
+
+
+async def test_a_lost_line_comes_back_from_its_cursor(server, room, alice, bob):
+    async with Page(server, room, await sign_in(alice)) as one:
+        session = await sign_in(bob)
+        async with Page(server, room, session) as two:
+            await two.seen(await one.say("before"))
+            cursor = two.cursor
+            two.drop()
+            await two.closed()
+        last = [await one.say(f"while away {nth}") for nth in range(5)][-1]
+        async with Page(server, room, session, cursor) as two:
+            await two.seen(last)
+            said = [event["body"] for event in two.events if "body" in event]
+            assert said == [f"while away {nth}" for nth in range(5)]
+            assert two.seqs[0] == cursor[1] + 1
+
+
+async def test_the_same_key_is_one_message(server, room, alice, bob):
+    session = await sign_in(bob)
+    async with Page(server, room, session) as one, Page(server, room, session) as two:
+        posts = [page.post("hi", "the-key") for page in (one, two) * 5]
+        answers = await asyncio.gather(*posts)
+        assert len({answer["seq"] for answer in answers}) == 1
+        answer = await Page.post(one, "something else", "the-key")
+        errors = await one.first("error", key="the-key")
+        assert errors["code"] == "key_reused"
+    assert await bodies(room) == ["hi"]
+    assert answer
+
+
+async def test_commands(server, room, alice, bob):
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, await sign_in(bob)) as two,
+    ):
+        assert "/kick" in (await two.post("/help"))["text"]
+        assert "/dance" in (await two.post("/dance wildly"))["text"]
+        assert (await two.post("/topic mine"))["code"] == "not_allowed"
+        assert (await two.post("/clear"))["code"] == "not_allowed"
+        assert (await two.post("/kick alice"))["code"] == "not_allowed"
+        assert (await one.post("/kick nobody-here"))["code"] == "bad_field"
+        assert (await one.post("/kick"))["type"] == "notice"
+        assert (await one.post("/topic Tea and cake"))["type"] == "ack"
+        assert (await two.event("topic"))["topic"] == "Tea and cake"
+        await two.say("/me waves")
+        assert (await one.event("message", me=True))["body"] == "waves"
+        await two.say("//etc/hosts")
+        assert await one.event("message", body="/etc/hosts")
+        cleared = await one.post("/clear too much")
+        clear = await two.event("clear")
+        assert (clear["seq"], clear["reason"]) == (cleared["seq"], "too much")
+
+
+async def test_a_kick_closes_at_once_and_holds(server, room, alice, bob):
+    session = await sign_in(bob)
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, session) as two,
+        Page(server, room, session) as tab,
+    ):
+        start = time.monotonic()
+        seq = (await one.post("/kill bob be nice"))["seq"]
+        for page in (two, tab):
+            assert await page.closed() == 4403
+            assert (await page.event("kick"))["reason"] == "be nice"
+            assert page.events[-1]["seq"] == seq
+        assert time.monotonic() - start < 2
+        assert (await one.event("leave"))["cause"] == "kicked"
+    async with Line(server, f"/ws/rooms/{room.slug}/", session) as again:
+        assert await again.closed() == 4403
+        assert again.of_type("welcome") == []
+    assert await faults() == []
+
+
+async def test_signing_out_closes_within_two_seconds(server, room, alice, bob, browse):
+    session = await sign_in(bob)
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, session) as two,
+    ):
+        await two.say("hi")
+        # By a request to the server: there the session ends.
+        await sync_to_async(sign_out_by_request)(server, session)
+        start = time.monotonic()
+        assert await two.closed() == 4401
+        assert time.monotonic() - start < 2
+        assert (await one.event("leave"))["cause"] == "signed out"
+
+
+def sign_out_by_request(server, session):
+    import httpx
+    from django.conf import settings as django
+
+    jar = {django.SESSION_COOKIE_NAME: session}
+    with httpx.Client(base_url=server.url, cookies=jar, follow_redirects=True) as http:
+        page = http.get("/accounts/logout/")
+        token = page.text.partition('name="csrfmiddlewaretoken" value="')[2]
+        form = {"csrfmiddlewaretoken": token.partition('"')[0]}
+        headers = {"Referer": server.url, "Origin": server.url}
+        assert http.post("/accounts/logout/", data=form, headers=headers).is_success
+
+
+async def test_a_session_that_ends_without_a_word_is_noticed(server, room, bob):
+    """As when Redis is dead: another process ended it, and no hint came."""
+    session = await sign_in(bob)
+    async with Page(server, room, session) as two:
+        await sync_to_async(Session.objects.filter(pk=session).delete)()
+        assert await two.closed(seconds=30) == 4401
+
+
+async def test_head_counts_are_kept_live(server, room, alice, bob):
+    async with Line(server, "/ws/rooms/", await sign_in(alice)) as rooms:
+        assert (await rooms.first("rooms", all=True))["here"] == {}
+        async with Page(server, room, await sign_in(bob)):
+            await rooms.first("rooms", here={"lobby": 1})
+
+
+async def test_a_change_by_a_command_reaches_the_pages(server, room, alice, bob):
+    """A process without a hub writes to the log; the poll finds it."""
+    async with Page(server, room, await sign_in(bob)) as two:
+        topic = await sync_to_async(room.set_topic)("From outside", by=alice)
+        assert (await two.event("topic"))["seq"] == topic.seq
+
+
+async def test_a_server_that_stops_says_so(serve, room, bob):
+    server = serve()
+    async with Page(server, room, await sign_in(bob)) as two:
+        await two.say("hi")
+        await sync_to_async(server.stop)()
+        await two.closed()
+    visit = await Visit.objects.aget(user=bob)
+    assert visit.cause == "shutdown"
+    assert "Traceback" not in server.log
+    assert "ERROR" not in server.log
+
+
+# Two processes --------------------------------------------------------------------
+
+
+async def test_people_in_two_processes_talk(pair, room, alice, bob):
+    async with (
+        Page(pair[0], room, await sign_in(alice)) as one,
+        Page(pair[1], room, await sign_in(bob)) as two,
+    ):
+        start = time.monotonic()
+        for nth in range(20):
+            await two.seen(await one.say(f"one {nth}"))
+            await one.seen(await two.say(f"two {nth}"))
+        assert time.monotonic() - start < 10  # by hints: the poll would take 40 s
+        assert one.events[-40:] == two.events[-40:]
+    assert await faults() == []
+
+
+async def test_redis_dies_in_mid_talk(pair, redis_server, room, alice, bob):
+    """Talk goes on within 3 s, nothing is lost or doubled; and so when it is back."""
+    async with (
+        Page(pair[0], room, await sign_in(alice)) as one,
+        Page(pair[1], room, await sign_in(bob)) as two,
+    ):
+        await two.seen(await one.say("with Redis"))
+        await sync_to_async(redis_server.kill)()
+        for nth in range(4):
+            start = time.monotonic()
+            seq = await one.say(f"without {nth}")
+            assert time.monotonic() - start < 1  # an ack never waits for Redis
+            await two.seen(seq)
+            assert time.monotonic() - start < 3
+        await sync_to_async(redis_server.start)()
+        await wait_for_hints(one, two)
+        seq = await two.say("with Redis again")
+        await one.seen(seq)
+        assert one.seqs[-8:] == two.seqs[-8:]
+    said = await bodies(room)
+    assert len(said) == len(set(said))
+    assert await faults() == []
+
+
+async def wait_for_hints(one, two):
+    """Until the processes hear each other again, faster than by the poll."""
+    for nth in range(40):
+        start = time.monotonic()
+        await two.seen(await one.say(f"are you there? {nth}"))
+        if time.monotonic() - start < 0.2:
+            return
+        await asyncio.sleep(0.3)
+    raise AssertionError("the hints did not come back")
+
+
+async def test_redis_that_hangs_delays_no_ack(pair, redis_server, room, alice, bob):
+    async with (
+        Page(pair[0], room, await sign_in(alice)) as one,
+        Page(pair[1], room, await sign_in(bob)) as two,
+    ):
+        await two.seen(await one.say("with Redis"))
+        redis_server.pause()
+        try:
+            for nth in range(3):
+                start = time.monotonic()
+                seq = await one.say(f"hanging {nth}")
+                assert time.monotonic() - start < 1
+                await two.seen(seq)
+                assert time.monotonic() - start < 3
+        finally:
+            redis_server.resume()
+
+
+async def test_a_killed_server_is_noticed_and_its_people_come_back(
+    pair, room, alice, bob
+):
+    session = await sign_in(bob)
+    async with Page(pair[0], room, await sign_in(alice)) as one:
+        async with Page(pair[1], room, session) as two:
+            await two.seen(await one.say("hi"))
+            cursor = two.cursor
+            await sync_to_async(pair[1].kill)()
+            await two.closed()
+        left = await one.until(
+            lambda: [event for event in one.events if event["kind"] == "leave"],
+            seconds=40,
+        )
+        assert (left[0]["user"]["name"], left[0]["cause"]) == ("bob", "lost")
+        last = await one.say("where is bob?")
+        async with Page(pair[0], room, session, cursor) as two:
+            await two.seen(last)
+            assert two.seqs[0] == cursor[1] + 1
+            entered = [event for event in one.events if event["kind"] == "enter"]
+            await one.until(lambda: len(entered) >= 1)
+    assert await faults() == []
+
+
+async def test_a_kick_reaches_the_other_process(pair, room, alice, bob):
+    async with (
+        Page(pair[0], room, await sign_in(alice)) as one,
+        Page(pair[1], room, await sign_in(bob)) as two,
+    ):
+        start = time.monotonic()
+        await one.post("/kick bob")
+        assert await two.closed() == 4403
+        assert time.monotonic() - start < 2
+
+
+# Bad input ------------------------------------------------------------------------
+
+
+async def test_no_bad_frame_closes_the_socket_or_stores_anything(server, room, bob):
+    from tests.messaging.test_protocol import BAD
+
+    async with Page(server, room, await sign_in(bob)) as page:
+        head = page.cursor[1]
+        for name, (text, code) in BAD.items():
+            before = len(page.of_type("error"))
+            await page.send(b"\x00\x01" if text is None else text)
+            await page.until(lambda before=before: len(page.of_type("error")) > before)
+            assert page.of_type("error")[-1]["code"] == code, name
+            await asyncio.sleep(0.1)  # stay within ten frames a second
+        assert await page.say("still here") == head + 1
+    assert await bodies(room) == ["still here"]
+    assert "Traceback" not in server.log
+
+
+ORIGINS = {
+    "none": "",
+    "foreign": "http://evil.example",
+    "null": "null",
+    "another scheme": "https://127.0.0.1:{port}",
+    "another port": "http://127.0.0.1:1",
+    "a lookalike": "http://127.0.0.1.evil.example:{port}",
+    "with a path": "http://evil.example/http://127.0.0.1:{port}",
+}
+
+
+async def test_a_foreign_origin_is_refused(server, room, bob):
+    session = await sign_in(bob)
+    for name, origin in ORIGINS.items():
+        origin = origin.format(port=server.port)
+        line = Line(server, "/ws/rooms/lobby/", session, origin=origin)
+        with pytest.raises(InvalidStatus) as refused:
+            await line.__aenter__()
+        assert refused.value.response.status_code == 403, name
+
+
+SESSIONS = {
+    "none": "",
+    "invented": "a" * 32,
+    "cut off": "abc",
+    "long": "a" * 6_000,
+    "not ASCII by quoting": '"\\303\\251"',
+}
+
+
+async def test_who_is_not_signed_in_is_told_so(server, room):
+    for name, session in SESSIONS.items():
+        async with Line(server, "/ws/rooms/lobby/", session) as line:
+            assert await line.closed() == 4401, name
+            assert [frame["type"] for frame in line.frames] == ["error"]
+
+
+async def test_a_room_that_is_not_there(server, room, bob):
+    session = await sign_in(bob)
+    for name in ("nowhere", "%00", "%D1%87", "..%2f", "x" * 3_000):
+        async with Line(server, f"/ws/rooms/{name}/", session) as line:
+            assert await line.closed() == 4404, name
+    assert "Traceback" not in server.log
+
+
+async def test_a_non_member_gets_nothing(server, room, stranger):
+    async with Line(server, "/ws/rooms/lobby/", await sign_in(stranger)) as line:
+        assert await line.closed() == 4403
+        assert {frame["type"] for frame in line.frames} <= {"error", "rooms"}
+
+
+async def test_a_bad_cursor_is_refused(server, room, bob):
+    session = await sign_in(bob)
+    for after in ("x", "-1", "", "9" * 22, "1e3"):
+        path = f"/ws/rooms/lobby/?after={after}&epoch=x"
+        async with Line(server, path, session) as line:
+            assert await line.closed() == 4403, after
+            assert line.of_type("welcome") == []
+
+
+async def test_no_compression_and_no_subprotocol_is_negotiated(server, room, bob):
+    session = await sign_in(bob)
+    options = {"compression": "deflate", "subprotocols": ["chat"]}
+    async with Page(server, room, session, **options) as page:
+        assert page.socket.response.headers.get("Sec-WebSocket-Extensions") is None
+        assert page.socket.subprotocol is None
+
+
+async def test_who_is_too_fast_is_told_to_slow_down(server, room, bob):
+    async with Page(server, room, await sign_in(bob)) as page:
+        for nth in range(40):
+            frame = {"type": "post", "key": f"k{nth}", "body": f"{nth}"}
+            await page.send(json.dumps(frame))
+        answers = [await page.answer(f"k{nth}") for nth in range(40)]
+        refused = [answer for answer in answers if answer["type"] == "error"]
+        assert {answer["code"] for answer in refused} == {"slow_down"}
+        stored = [answer for answer in answers if answer["type"] == "ack"]
+        assert 20 <= len(stored) <= 25
+        await asyncio.sleep(3)
+        await page.say("slower now")
+
+
+async def test_who_goes_on_regardless_is_closed(server, room, alice, bob):
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, await sign_in(bob)) as flooder,
+    ):
+        for _nth in range(200):
+            await flooder.send('{"type":"nonsense"}')
+        assert await flooder.closed() == 4429
+        await one.say("and nobody minds")
+
+
+async def test_a_frame_too_large_for_the_server_closes_only_its_socket(
+    server, room, alice, bob
+):
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, await sign_in(bob)) as two,
+    ):
+        await two.send("x" * (300 * 1024))
+        assert await two.closed() in (1006, 1009)
+        await one.say("and nobody minds")
+
+
+async def test_rooms_do_not_leak_into_each_other(server, room, alice, bob):
+    other = await sync_to_async(Room.objects.found)("other", alice)
+    session = await sign_in(alice)
+    async with (
+        Page(server, other, session) as there,
+        Page(server, room, await sign_in(bob)) as here,
+    ):
+        await there.say("a secret")
+        await here.say("nothing here")
+        await asyncio.sleep(0.5)
+        assert "a secret" not in json.dumps(here.frames)
+        assert "nothing here" not in json.dumps(there.frames)

@@ -1,0 +1,271 @@
+"""Many drafts, one transaction; and whatever is repeated is stored once."""
+
+import asyncio
+import random
+import threading
+from collections import defaultdict
+
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from messaging import audit
+from messaging.models import Message
+from messaging.writer import (
+    MAX_BATCH,
+    MAX_WAITING,
+    Arrive,
+    Depart,
+    Say,
+    Writer,
+    write_batch,
+)
+from rooms.models import Event, Head, Room, Visit
+from rooms.models.attendance import Cause
+from rooms.rights import Refused
+
+
+def code(fate):
+    return fate.code if isinstance(fate, Refused) else fate
+
+
+def assert_sound():
+    found = {rule.name: audit.faults(rule, 5) for rule in audit.RULES}
+    assert found == {rule.name: [] for rule in audit.RULES}
+
+
+def test_what_was_said_takes_the_next_numbers_in_order(room, alice, bob):
+    fates = write_batch(
+        [Say(room.pk, alice, "a", "one"), Say(room.pk, bob, "b", "**two**")]
+    )
+    assert fates == [5, 6]
+    two = Message.objects.get(event__seq=6)
+    assert (two.body, two.html) == ("**two**", "<p><strong>two</strong></p>")
+    assert_sound()
+
+
+def test_a_repeated_post_gets_the_number_it_has(room, bob):
+    again = [Say(room.pk, bob, "k", "hi") for _nth in range(100)]
+    assert write_batch(again) == [5] * 100
+    assert write_batch(again) == [5] * 100
+    assert Message.objects.count() == 1
+
+
+def test_a_key_stands_for_one_message(room, alice, bob):
+    other = Room.objects.found("other", bob)
+    write_batch([Say(room.pk, bob, "k", "hi")])
+    fates = write_batch(
+        [
+            Say(room.pk, bob, "k", "something else"),
+            Say(other.pk, bob, "k", "hi"),
+            Say(room.pk, bob, "k", "hi", me=True),
+            Say(room.pk, alice, "k", "hi"),  # another author's keys are their own
+        ]
+    )
+    assert [code(fate) for fate in fates] == ["key_reused"] * 3 + [6]
+
+
+def test_a_refused_post_takes_no_number(room, bob, stranger):
+    fates = write_batch(
+        [
+            Say(room.pk, stranger, "s", "let me in"),
+            Say(room.pk, bob, "b", "hi"),
+            Say(999_999, bob, "c", "nowhere"),
+        ]
+    )
+    assert [code(fate) for fate in fates] == ["not_allowed", 5, "not_allowed"]
+    assert not Message.objects.filter(author=stranger).exists()
+
+
+def test_who_was_kicked_cannot_speak_above_the_kick(room, alice, bob):
+    kick = room.kick(bob, by=alice)
+    (fate,) = write_batch([Say(room.pk, bob, "k", "one more thing")])
+    assert code(fate) == "not_allowed"
+    assert not room.events.filter(seq__gt=kick.seq, kind="message").exists()
+
+
+def test_who_was_deactivated_cannot_speak(room, bob):
+    type(bob).objects.filter(pk=bob.pk).update(is_active=False)
+    (fate,) = write_batch([Say(room.pk, bob, "k", "hello?")])
+    assert code(fate) == "not_allowed"
+
+
+def test_an_archived_room_is_silent(room, alice, bob):
+    room.archive(by=alice)
+    (fate,) = write_batch([Say(room.pk, bob, "k", "hello?")])
+    assert code(fate) == "archived"
+
+
+def test_a_batch_has_a_fixed_number_of_statements(
+    room, alice, bob, node, django_assert_num_queries
+):
+    def said(count):
+        return [Say(room.pk, bob, f"{count}-{nth}", "hi") for nth in range(count)]
+
+    # Begin, lock, rights, keys, 3 × store, commit.
+    with django_assert_num_queries(8):
+        write_batch(said(1))
+    with django_assert_num_queries(8):
+        write_batch(said(200))
+    # Begin, lock, rights, node, who is here, visits, 2 × store; and commit.
+    with django_assert_num_queries(9):
+        write_batch([Arrive(room.pk, alice, node.pk), Arrive(room.pk, bob, node.pk)])
+
+
+# The queue ------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_one_bad_draft_costs_no_other(room, bob):
+    """A NUL cannot be stored; the protocol refuses it, so this stands for any fault."""
+    writer = Writer()
+    drafts = [Say(room.pk, bob, f"k{nth}", "hi") for nth in range(5)]
+    drafts[2].body = "a\x00b"
+    fates = await asyncio.gather(
+        *(writer.write(draft) for draft in drafts), return_exceptions=True
+    )
+    assert [fate for fate in fates if isinstance(fate, int)] == [5, 6, 7, 8]
+    assert isinstance(fates[2], Exception)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_waits_is_written_together(room, bob, monkeypatch):
+    sizes = []
+
+    def counted(drafts):
+        sizes.append(len(drafts))
+        return write_batch(drafts)
+
+    monkeypatch.setattr("messaging.writer.write_batch", counted)
+    writer = Writer()
+    drafts = [Say(room.pk, bob, f"k{nth}", "hi") for nth in range(500)]
+    seqs = await asyncio.gather(*(writer.write(draft) for draft in drafts))
+    assert seqs == list(range(5, 505))
+    assert sizes == [200, 200, 100]
+
+
+async def test_a_full_queue_answers_at_once(monkeypatch):
+    async def never(drafts):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("messaging.writer._fates", never)
+    writer = Writer()
+    waiting = []
+    for count in (MAX_WAITING, MAX_BATCH):  # the first batch leaves the queue at once
+        for nth in range(count):
+            draft = Depart(1, nth, Cause.CLOSED)
+            waiting.append(asyncio.create_task(writer.write(draft)))
+        await asyncio.sleep(0.1)
+    with pytest.raises(Refused) as refused:
+        await writer.write(Depart(1, 0, Cause.CLOSED))
+    assert refused.value.code == "busy"
+    for task in waiting:
+        task.cancel()
+    writer._draining.cancel()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seed", range(3))
+def test_32_writers_at_once(seed, alice, bob, carol, node):
+    """Over several rooms, with retries, wrong keys, comings, goings, kicks, and
+    transactions that fail: 1…head, one row a key, equal acks."""
+    dice = random.Random(seed)
+    rooms = [Room.objects.found(f"room-{nth}", alice) for nth in range(3)]
+    for room in rooms:
+        room.admit(bob)
+        room.admit(carol)
+    acks, lock, faults = defaultdict(set), threading.Lock(), []
+
+    def work(dice):
+        try:
+            for _nth in range(8):
+                step(dice)
+        except Exception as fault:
+            faults.append(fault)
+        finally:
+            connection.close()
+
+    def step(dice):
+        drafts = [draft(dice) for _nth in range(dice.randint(1, 12))]
+        try:
+            fates = write_batch(drafts)
+        except ZeroDivisionError:
+            return
+        with lock:
+            for one, fate in zip(drafts, fates, strict=True):
+                if isinstance(one, Say) and isinstance(fate, int):
+                    acks[one.user.pk, one.key].add((one.room_id, fate))
+
+    def draft(dice):
+        room = dice.choice(rooms)
+        user = dice.choice([alice, bob, carol])
+        match dice.random():
+            case chance if chance < 0.7:
+                key = f"key-{dice.randint(1, 150)}"
+                body = key if dice.random() < 0.95 else "another text"
+                return Say(rooms[hash(key) % 3].pk, user, key, body)
+            case chance if chance < 0.72:
+                return Failing(room.pk, user, "f", "never stored")
+            case chance if chance < 0.9:
+                return Arrive(room.pk, user, node.pk)
+        visit = Visit.objects.filter(room=room).order_by("?").first()
+        return Depart(room.pk, visit.pk if visit else 0, Cause.SIGNED_OUT)
+
+    threads = [
+        threading.Thread(target=work, args=[random.Random(dice.random())])
+        for _nth in range(32)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not faults
+    assert all(len(answers) == 1 for answers in acks.values())
+    for (author, key), answers in acks.items():
+        stored = Message.objects.get(author_id=author, key=key).event
+        assert answers == {(stored.room_id, stored.seq)}
+    assert Message.objects.count() == len(acks)
+    assert_sound()
+
+
+class Failing(Say):
+    """A draft in whose batch something goes wrong after its number was given."""
+
+    __slots__ = ()
+
+    @property
+    def me(self):
+        raise ZeroDivisionError
+
+    @me.setter
+    def me(self, value):
+        pass
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["alice", "bob", "stranger"]),
+            st.sampled_from(["k1", "k2", "k3"]),
+            st.sampled_from(["x", "y"]),
+        ),
+        max_size=20,
+    )
+)
+def test_any_sequence_of_posts_ends_in_one_row_a_key(room, alice, bob, stranger, posts):
+    people = {"alice": alice, "bob": bob, "stranger": stranger}
+    Message.objects.all().delete()
+    Event.objects.filter(seq__gt=4).delete()
+    Head.objects.update(seq=4)
+    expected = {}
+    for name, key, body in posts:
+        (fate,) = write_batch([Say(room.pk, people[name], key, body)])
+        if name == "stranger":
+            assert code(fate) == "not_allowed"
+            continue
+        seq, first = expected.setdefault((name, key), (4 + len(expected) + 1, body))
+        assert code(fate) == (seq if body == first else "key_reused")
+    assert Head.objects.get(room=room).seq == 4 + len(expected)
+    assert_sound()

@@ -1,0 +1,160 @@
+"""Real processes for the tests: Rollcall and Redis."""
+
+import atexit
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIABLES = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
+VAR_PREFIX = "rollcall-test-"
+AN_HOUR = 3600  # seconds
+
+
+def own_environment(**changes):
+    """This process's environment with Rollcall's variables as in a fresh clone."""
+    theirs = {name: text for name, text in os.environ.items() if name not in VARIABLES}
+    own = {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "ENV_FILE": os.devnull,
+        "VAR_DIR": var_dir(),
+    }
+    return theirs | {name: str(value) for name, value in (own | changes).items()}
+
+
+@cache
+def var_dir():
+    """A `var/` for this run; it goes when the run ends."""
+    remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=VAR_PREFIX))
+    folder.chmod(0o711)  # for PostgreSQL's account to pass through
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def remove_leftovers():
+    """What killed runs left. A PostgreSQL stops by itself when its folder is gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{VAR_PREFIX}*"):
+        with suppress(OSError), (folder / "postgres.users").open() as users:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - folder.stat().st_mtime > AN_HOUR:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_until(is_so, seconds=15):
+    """Ask again and again; the first answer that is true, or TimeoutError."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := is_so():
+            return answer
+        time.sleep(0.02)
+    raise TimeoutError(f"{is_so} is not so after {seconds} s")
+
+
+class Process:
+    """A child process that writes to a file, `log`, and can be hurt in all ways."""
+
+    environment = None
+
+    def __init__(self, command, folder, name):
+        self.command = [str(word) for word in command]
+        self.log_path = Path(folder) / f"{name}.log"
+        self.log_path.touch()
+
+    @property
+    def log(self):
+        return self.log_path.read_text()
+
+    @property
+    def is_running(self):
+        return self.process.poll() is None
+
+    def start(self):
+        """Start it, again if need be, and wait until it answers."""
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+        wait_until(lambda: self.is_ready() or not self.is_running)
+        if not self.is_running:
+            raise RuntimeError(f"{self.command} gave up:\n{self.log}")
+        return self
+
+    def is_ready(self):
+        raise NotImplementedError
+
+    def stop(self, number=signal.SIGTERM):
+        """Stop it in peace; returns the exit code."""
+        self.resume()
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self):
+        """It is there, and says nothing: SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Redis(Process):
+    """A Redis server that keeps its port, and nothing else, over kill() and start()."""
+
+    def __init__(self, program, folder):
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        options = f"--port {self.port} --bind 127.0.0.1 --appendonly no --dir {folder}"
+        super().__init__([program, *options.split(), "--save", ""], folder, "redis")
+        self.client = redis.Redis.from_url(self.url, socket_timeout=1)
+
+    def is_ready(self):
+        try:
+            return self.client.ping()
+        except redis.RedisError:
+            return False
+
+
+class Rollcall(Process):
+    """`manage.py serve` on a port of its own, with the variables given."""
+
+    def __init__(self, folder, *options, **environment):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ws_url = f"ws://127.0.0.1:{self.port}"
+        self.environment = own_environment(PORT=self.port, **environment)
+        command = [sys.executable, "-u", "manage.py", "serve", *options]
+        super().__init__(command, folder, f"rollcall-{self.port}")
+
+    def start(self):
+        self.log_before = self.log
+        return super().start()
+
+    def is_ready(self):
+        return "Rollcall is ready" in self.log.removeprefix(self.log_before)
