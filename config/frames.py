@@ -1,8 +1,8 @@
-"""An ASGI extension: one WebSocket frame, made once, written to many sockets.
+"""An ASGI extension: a WebSocket frame, made once, written to many sockets.
 
-ASGI's `send` encodes, frames and wraps a message anew for every socket. But the frames
-of a server are not masked (RFC 6455, 5.1), so the bytes are the same for all. A socket's
-scope carries a FrameWriter; who has none (another server) uses `send`, slower.
+ASGI's `send` encodes, frames and wraps a message anew for every socket. But a server's
+frames are not masked (RFC 6455, 5.1), so the bytes are the same for all. The scope of a
+socket carries a FrameWriter; who has none (another server) uses `send`, slower.
 """
 
 import struct

@@ -118,6 +118,9 @@ SERVING_DATABASE_OPTIONS = {
     ),
 }
 
+# What one person may send over all their sockets; twice as many at once.
+FRAMES_PER_SECOND = env.number("FRAMES_PER_SECOND", 10)
+
 if REDIS_URL:
     CACHES = {
         "default": {

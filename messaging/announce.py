@@ -20,9 +20,9 @@ def _grown(room_id, events, **_signal):
         _tell(live, live.hub.grown, room_id, [Record.of(event) for event in events])
 
 
-def _ended(session_key, **_signal):
+def _ended(session_key, successor, **_signal):
     if live := runtime.current():
-        _tell(live, live.hub.session_ended, session_key)
+        _tell(live, live.hub.session_ended, session_key, successor is not None)
 
 
 def _tell(live, call, *args):

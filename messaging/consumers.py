@@ -134,7 +134,7 @@ class RoomsConsumer(PersonConsumer):
 
 
 class NowhereConsumer(PersonConsumer):
-    """Any other address. (Without it Channels would answer with an error of its own.)"""
+    """Any other address. (Channels would answer it with an error of its own.)"""
 
     async def enter(self):
         raise Shut(Close.NO_SUCH_ROOM, _("There is nothing here."))

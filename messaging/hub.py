@@ -325,9 +325,12 @@ class Hub:
         for socket in list(self.sockets):
             await socket.shut(code, detail)
 
-    async def _end_session(self, name: str) -> None:
+    async def _end_session(self, name: str, goes_on: bool = False) -> None:
         for socket in list(self._by_session.get(name, ())):
-            await socket.shut(Close.SIGNED_OUT, _("You are signed out."))
+            if goes_on:  # under a new key, which the browser has by now
+                await socket.shut(Close.RESTART, _("Your session was renewed."))
+            else:
+                await socket.shut(Close.SIGNED_OUT, _("You are signed out."))
 
     # Feeds ----------------------------------------------------------------------------
 
@@ -366,14 +369,15 @@ class Hub:
         if feed := self.feeds.get(room_id):
             feed.take(records, last=records[-1].seq)
 
-    def session_ended(self, session_key: str) -> None:
-        """This process ended a session."""
-        self.relay.publish_sign_out(digest(session_key))
-        self._loop.create_task(self._end_session(digest(session_key)))
+    def session_ended(self, session_key: str, goes_on: bool) -> None:
+        """This process ended a session; the same browser may go on with another."""
+        name = digest(session_key)
+        self.relay.publish_session_end(name, goes_on)
+        self._loop.create_task(self._end_session(name, goes_on))
 
     def _hint(self, message: dict) -> None:
-        if name := message.get("signed_out"):
-            self._loop.create_task(self._end_session(name))
+        if name := message.get("session"):
+            self._loop.create_task(self._end_session(name, message["goes_on"]))
         elif feed := self.feeds.get(message["room"]):
             same_epoch = message["epoch"] == feed.epoch
             records = [Record(*one) for one in message["records"]] if same_epoch else []

@@ -2,9 +2,11 @@
 
 import time
 
-RATE = 10.0  # frames a second
-BURST = 20.0
-FLOOD = -60.0  # this far in debt is no mishap any more
+from django.conf import settings
+
+RATE = settings.FRAMES_PER_SECOND
+BURST = 2 * RATE
+FLOOD = -6 * RATE  # this far in debt is no mishap any more
 MAX_UNANSWERED = 32  # posts of one socket
 
 

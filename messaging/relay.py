@@ -41,7 +41,8 @@ class Relay:
         self._me = secrets.token_hex(8)
         self._groups = {EVERYBODY}
         self._channel = None
-        self._outgoing = {}
+        self._outgoing = {}  # {room_id: (epoch, records)}
+        self._ended = {}  # {session's name: whether the browser goes on}
         self._has_outgoing = asyncio.Event()
         self._quiet_until = 0.0
         self._heard = time.monotonic()
@@ -55,9 +56,9 @@ class Relay:
         self._outgoing.setdefault(room_id, (epoch, []))[1].extend(records)
         self._has_outgoing.set()
 
-    def publish_sign_out(self, session_key):
-        """Tell the other processes that a session has ended."""
-        self._outgoing[session_key] = None
+    def publish_session_end(self, name, goes_on):
+        """Tell the other processes that a session, called `name`, has ended."""
+        self._ended[name] = goes_on
         self._has_outgoing.set()
 
     async def send(self):
@@ -65,12 +66,13 @@ class Relay:
         while True:
             await self._has_outgoing.wait()
             self._has_outgoing.clear()
+            ended, self._ended = self._ended, {}
+            for name, goes_on in ended.items():
+                end = {"session": name, "goes_on": goes_on}
+                await self._try_send(EVERYBODY, end)
             outgoing, self._outgoing = self._outgoing, {}
-            for topic, news in outgoing.items():
-                if news is None:
-                    await self._try_send(EVERYBODY, {"signed_out": topic})
-                else:
-                    await self._try_send(group_of(topic), _hint(topic, *news))
+            for room_id, news in outgoing.items():
+                await self._try_send(group_of(room_id), _hint(room_id, *news))
 
     async def _try_send(self, group, message):
         if time.monotonic() < self._quiet_until:

@@ -6,7 +6,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from messaging import history, protocol
 from messaging.models import MAX_BODY
@@ -20,7 +20,7 @@ LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one
 
 
 @login_required
-@require_GET
+@require_safe
 @never_cache
 def room(request, slug):
     """The page of a room; for who is no member of it, the offer to join."""
@@ -70,7 +70,7 @@ def _urls(room):
     }
 
 
-@require_GET
+@require_safe
 @never_cache
 def log(request, slug):
     """One page of a room's log as JSON; docs/PROTOCOL.md, "The log by HTTP"."""

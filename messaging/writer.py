@@ -25,6 +25,7 @@ from messaging.render import to_html
 from rooms import attendance
 from rooms.log import Log, writing
 from rooms.models import Event, Membership, Node
+from rooms.models.room import Standing
 from rooms.rights import Act, Refused, may
 
 logger = logging.getLogger(__name__)
@@ -147,102 +148,88 @@ def write_batch(drafts: list[Draft]) -> list[Fate]:
             draft.html = to_html(draft.body)
     with writing(*{draft.room_id for draft in drafts}) as log:
         fates: dict[Draft, Fate] = {}
-        standing = _standing(drafts)
+        standings = _standings(drafts)
         said = [draft for draft in drafts if isinstance(draft, Say)]
-        fates |= _say(log, said, standing)
+        fates |= _say(log, said, standings)
         arriving = [draft for draft in drafts if isinstance(draft, Arrive)]
-        fates |= _arrive(log, arriving, standing)
+        fates |= _arrive(log, arriving, standings)
         departing = {d.visit_id: d.cause for d in drafts if isinstance(d, Depart)}
         if departing:
             attendance.depart(log, departing)
     return [fates.get(draft) for draft in drafts]
 
 
-def _standing(drafts) -> dict[tuple[int, int], Membership]:
-    """The memberships the drafts need, read under the rooms' locks."""
+def _standings(drafts) -> dict[tuple[int, int], Standing]:
+    """What the drafts' people may do, read under the rooms' locks."""
     asking = [draft for draft in drafts if not isinstance(draft, Depart)]
     if not asking:
         return {}
-    memberships = Membership.objects.select_related("room", "user").filter(
-        room_id__in={draft.room_id for draft in asking},
-        user_id__in={draft.user.pk for draft in asking},
+    return Membership.objects.standings(
+        {draft.room_id for draft in asking}, {draft.user.pk for draft in asking}
     )
-    return {(one.room_id, one.user_id): one for one in memberships}
 
 
-def _may(draft, act, standing) -> Refused | None:
-    one = standing.get((draft.room_id, draft.user.pk))
-    if one is None or not may(one.user, act, one.role):
+def _refusal(draft, act, standings) -> Refused | None:
+    standing = standings.get((draft.room_id, draft.user.pk))
+    if standing is None or not may(standing, act, standing.role):
         return Refused("not_allowed", _("You are no member of this room."))
-    if act == Act.POST and one.room.archived_at:
+    if act == Act.POST and standing.archived_at:
         return Refused("archived", _("This room is archived."))
     return None
 
 
-def _say(log: Log, drafts: list[Say], standing) -> dict:
+def _say(log: Log, drafts: list[Say], standings) -> dict:
     if not drafts:
         return {}
-    stored = _stored(drafts)
+    stored = Message.objects.stored({(draft.user.pk, draft.key) for draft in drafts})
     fates: dict = {}
     new: list[Message] = []
     for draft in drafts:
         name = (draft.user.pk, draft.key)
-        refused = _may(draft, Act.POST, standing)
         if name in stored:
-            fates[draft] = _repeated(draft, stored[name])
-        elif refused:
+            fates[draft] = _repeated(draft, *stored[name])
+        elif refused := _refusal(draft, Act.POST, standings):
             fates[draft] = refused
         else:
-            stored[name] = _append(log, draft)
-            new.append(stored[name])
-            fates[draft] = stored[name].event.seq
-    log.flush()
-    for message in new:
-        message.event_id = message.event.pk
-    Message.objects.bulk_create(new)
+            new.append(_append(log, draft))
+            fates[draft] = new[-1].event.seq
+            stored[name] = (draft.room_id, fates[draft], draft.body, draft.me)
+    if new:
+        log.flush()
+        for message in new:
+            message.event_id = message.event.pk
+        Message.objects.store(new)
     return fates
 
 
 def _append(log: Log, draft: Say) -> Message:
     extra = {"me": True} if draft.me else {}
     event = log.append(draft.room_id, Event.Kind.MESSAGE, draft.user, **extra)
-    message = Message(
+    event.message = Message(
         event=event, author=draft.user, key=draft.key, body=draft.body, html=draft.html
     )
-    event.message = message
-    return message
+    return event.message
 
 
-def _stored(drafts: list[Say]) -> dict[tuple[int, str], Message]:
-    """The messages that have one of the drafts' keys already."""
-    messages = Message.objects.select_related("event").filter(
-        author_id__in={draft.user.pk for draft in drafts},
-        key__in={draft.key for draft in drafts},
-    )
-    return {(message.author_id, message.key): message for message in messages}
-
-
-def _repeated(draft: Say, message: Message) -> int | Refused:
-    event = message.event
-    before = (event.room_id, message.body, event.data.get("me", False))
-    if before == (draft.room_id, draft.body, draft.me):
-        return event.seq
+def _repeated(draft: Say, room_id, seq, body, me) -> int | Refused:
+    if (room_id, body, me) == (draft.room_id, draft.body, draft.me):
+        return seq
     return Refused("key_reused", _("This key stands for another message."))
 
 
-def _arrive(log: Log, drafts: list[Arrive], standing) -> dict:
+def _arrive(log: Log, drafts: list[Arrive], standings) -> dict:
     if not drafts:
         return {}
     running = set(Node.objects.running().values_list("pk", flat=True))
     fates: dict = {}
     comings: dict[Arrive, attendance.Coming] = {}
     for draft in drafts:
-        if refused := _may(draft, Act.READ, standing):
+        if refused := _refusal(draft, Act.READ, standings):
             fates[draft] = refused
         elif draft.node_id not in running:
             fates[draft] = Refused("try_later", _("The server is restarting."))
         else:
-            role = standing[draft.room_id, draft.user.pk].role
+            role = standings[draft.room_id, draft.user.pk].role
             comings[draft] = attendance.Coming(
                 draft.room_id, draft.user, role, draft.node_id
             )

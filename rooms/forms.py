@@ -45,6 +45,8 @@ class WelcomeForm(PersonForm):
             return None
         self.instance.is_staff = self.instance.is_superuser = True
         admin = super().save(commit)
+        if admin is None:
+            return None
         self.made = Room.objects.found(self.cleaned_data["room"], admin)
         return admin
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
 
+import orjson
 from django.db import connection, transaction
 
 from rooms import signals
@@ -26,6 +27,34 @@ LOCK_HEADS = """
         WHERE room_id = ANY(%s) ORDER BY room_id FOR UPDATE
     ) AS locked
 """
+# A list of rows travels as one JSON value: neither the driver nor the planner sees more
+# of a batch of 200 than of one of 1.
+STORE_EVENTS = """
+    WITH grown AS (
+        UPDATE rooms_head AS head SET seq = new.seq, here = new.here
+        FROM json_to_recordset(%s) AS new(room_id bigint, seq bigint, here int)
+        WHERE head.room_id = new.room_id
+    )
+    INSERT INTO rooms_event
+        (room_id, seq, kind, at, actor_id, target_id, about, data)
+    SELECT room_id, seq, kind, at, actor_id, target_id, about, data
+    FROM json_to_recordset(%s) AS new(
+        room_id bigint, seq bigint, kind text, at timestamptz,
+        actor_id bigint, target_id bigint, about bigint, data jsonb
+    )
+    RETURNING room_id, seq, id
+"""
+HEAD_FIELDS = ("room_id", "seq", "here")
+EVENT_FIELDS = (
+    "room_id",
+    "seq",
+    "kind",
+    "at",
+    "actor_id",
+    "target_id",
+    "about",
+    "data",
+)
 PRESENCE = {Event.Kind.ENTER: +1, Event.Kind.LEAVE: -1}
 
 
@@ -85,17 +114,30 @@ class Log:
         return event
 
     def flush(self):
-        """Store what was appended, in two statements whatever its number."""
+        """Store what was appended, in one statement whatever its number."""
         events, self._events = self._events, []
         if not events:
             return
-        Event.objects.bulk_create(events)
-        changed = {event.room_id for event in events}
-        Head.objects.bulk_update(
-            [self._heads[room_id] for room_id in changed], ["seq", "here"]
-        )
-        for room_id, group in _by_room(events).items():
+        groups = _by_room(events)
+        heads = [self._heads[room_id] for room_id in groups]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                STORE_EVENTS,
+                [as_json(heads, HEAD_FIELDS), as_json(events, EVENT_FIELDS)],
+            )
+            ids = {(room_id, seq): pk for room_id, seq, pk in cursor.fetchall()}
+        for event in events:
+            event.pk = ids[event.room_id, event.seq]
+            event._state.adding = False
+        for room_id, group in groups.items():
             transaction.on_commit(partial(_announce, room_id, group), robust=True)
+
+
+def as_json(rows, fields):
+    """These fields of the rows (objects), for json_to_recordset."""
+    return orjson.dumps(
+        [{name: getattr(row, name) for name in fields} for row in rows]
+    ).decode()
 
 
 def _by_room(events):

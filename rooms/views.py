@@ -5,12 +5,16 @@ from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.db import IntegrityError
-from django.http import JsonResponse
+from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from accounts.models import User
 from rooms.forms import RoomForm, WelcomeForm, is_new
@@ -26,6 +30,7 @@ def find_room(slug):
 # Pages -------------------------------------------------------------------------------
 
 
+@require_safe
 def home(request):
     """To the room one was in last, else to the list; a new installation is set up."""
     if not request.user.is_authenticated:
@@ -38,7 +43,7 @@ def home(request):
     return redirect("rooms:index")
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def welcome(request):
     """The first visitor makes the admin and the first room; others are sent on."""
     if not is_new():
@@ -52,6 +57,7 @@ def welcome(request):
 
 
 @login_required
+@require_safe
 def index(request):
     """All rooms, with how many people are in each now."""
     roles = dict(request.user.memberships.values_list("room_id", "role"))
@@ -64,7 +70,7 @@ def index(request):
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def create(request):
     form = RoomForm(request.POST or None)
     if form.is_valid():
@@ -100,12 +106,17 @@ def act(view):
             return answer(request, slug, event=view(request, find_room(slug)))
         except Refused as refused:
             return answer(request, slug, refused=refused)
+        except Http404:
+            if not _wants_json(request):
+                raise
+            return answer(request, slug, refused=NO_SUCH_ROOM)
 
     return wrapped
 
 
 SIGNED_OUT = Refused("signed_out", _lazy("You are signed out."))
-STATUS = {"signed_out": 401, "not_allowed": 403, "archived": 403}
+NO_SUCH_ROOM = Refused("no_such_room", _lazy("There is no such room."))
+STATUS = {"signed_out": 401, "not_allowed": 403, "archived": 403, "no_such_room": 404}
 
 
 def _wants_json(request):

@@ -142,9 +142,12 @@ def chromium(find_program):
 
 @pytest.fixture(scope="module")
 def browser(chromium):
-    """A Playwright browser, for a module: it blocks the event loop of async tests."""
+    """A Playwright browser. A module that uses it can have no async tests: Playwright
+    keeps an event loop running in the tests' thread, which Django has to overlook.
+    """
     options = ["--no-first-run", *(f"--disable-{feature}" for feature in CALM)]
     if os.geteuid() == 0:
         options.append("--no-sandbox")
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         yield playwright.chromium.launch(executable_path=chromium, args=options)

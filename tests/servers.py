@@ -25,13 +25,14 @@ AN_HOUR = 3600  # seconds
 
 def own_environment(**changes):
     """This process's environment with Rollcall's variables as in a fresh clone."""
-    theirs = {name: text for name, text in os.environ.items() if name not in VARIABLES}
-    own = {
+    ours = {*VARIABLES, "DJANGO_ALLOW_ASYNC_UNSAFE"}
+    theirs = {name: text for name, text in os.environ.items() if name not in ours}
+    clone = {
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "ENV_FILE": os.devnull,
         "VAR_DIR": var_dir(),
     }
-    return theirs | {name: str(value) for name, value in (own | changes).items()}
+    return theirs | {name: str(value) for name, value in (clone | changes).items()}
 
 
 @cache
@@ -47,7 +48,7 @@ def var_dir():
 def remove_leftovers():
     """What killed runs left. A PostgreSQL stops by itself when its folder is gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{VAR_PREFIX}*"):
-        with suppress(OSError), (folder / "postgres.users").open() as users:
+        with suppress(OSError), (folder / "postgres.users").open("a") as users:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - folder.stat().st_mtime > AN_HOUR:
                 shutil.rmtree(folder, ignore_errors=True)

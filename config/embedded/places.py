@@ -138,5 +138,8 @@ def copy_of(package):
             shutil.copytree(part, draft / part.relative_to(package.parent))
         for path in (draft, *draft.rglob("*")):
             path.chmod(0o755)
-        draft.rename(copy)
+        try:
+            draft.rename(copy)
+        except OSError:  # another process was faster
+            shutil.rmtree(draft)
     return copy / package.name

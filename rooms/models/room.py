@@ -1,5 +1,7 @@
 import unicodedata
 from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
 
 from django.db import models, transaction
 from django.db.models import Q
@@ -197,12 +199,15 @@ class Room(models.Model):
             yield log
 
     def _check(self, by, act, target):
+        # Read anew, under the lock: a socket has held its user for hours.
+        by = User.objects.filter(pk=by.pk).first()
         target_role = target and self.role_of(target)
+        may_act = by and may(by, act, self.role_of(by), target_role)
+        if not may_act or (act == Act.KICK and by == target):
+            raise Refused("not_allowed", gettext("You may not do that here."))
         if target and not target_role:
             detail = gettext("%(name)s is no member of this room.")
             raise Refused("bad_field", detail % {"name": target.username})
-        if not may(by, act, self.role_of(by), target_role):
-            raise Refused("not_allowed", gettext("You may not do that here."))
 
     def _change(self, **fields):
         for name, value in fields.items():
@@ -210,12 +215,37 @@ class Room(models.Model):
         self.save(update_fields=fields)
 
     def _keep_an_owner(self, besides):
-        others = self.memberships.filter(role=Role.OWNER).exclude(user=besides)
+        owners = self.memberships.filter(role=Role.OWNER, user__is_active=True)
+        others = owners.exclude(user=besides)
         if self.role_of(besides) == Role.OWNER and not others.exists():
             raise Refused(
                 "not_allowed",
                 gettext("A room needs an owner: make somebody else owner first."),
             )
+
+
+class Standing(NamedTuple):
+    """What decides what a person may do in a room; a user to `may`."""
+
+    role: str
+    is_active: bool
+    is_superuser: bool
+    archived_at: datetime | None
+    is_authenticated = True
+
+
+class MembershipQuerySet(models.QuerySet):
+    def standings(self, room_ids, user_ids):
+        """{(room_id, user_id): Standing} of those who are members."""
+        rows = self.filter(room_id__in=room_ids, user_id__in=user_ids).values_list(
+            "room_id",
+            "user_id",
+            "role",
+            "user__is_active",
+            "user__is_superuser",
+            "room__archived_at",
+        )
+        return {(row[0], row[1]): Standing(*row[2:]) for row in rows}
 
 
 class Membership(models.Model):
@@ -226,6 +256,8 @@ class Membership(models.Model):
     role = models.CharField(_("role"), max_length=16, choices=Role, default=Role.MEMBER)
     joined_at = models.DateTimeField(_("joined"), db_default=Now())
     joined_seq = models.BigIntegerField(default=0)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -81,6 +81,11 @@ def test_redis_holds_the_session_as_json_for_a_minute(browser, redis_server):
     assert json.loads(redis_server.client.get(key))["_auth_user_id"] == str(user.pk)
 
 
+def test_redis_forgets_a_session_that_ends(browser, redis_server):
+    browser.sign_out()
+    assert sessions_in(redis_server) == []
+
+
 def test_what_redis_holds_is_used(browser, redis_server, server):
     """Or the tests below would show nothing."""
     [key] = sessions_in(redis_server)

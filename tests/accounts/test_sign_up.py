@@ -108,9 +108,13 @@ def test_bad_passwords_and_addresses_are_refused(sign_up, given, field):
     assert not User.objects.exists()
 
 
-def test_an_address_that_is_known_is_not_given_away(ann, sign_up):
+def test_an_address_that_is_known_is_not_given_away(ann, sign_up, mailoutbox):
     """It is taken up as any other; only who confirms it can have it."""
-    assert sign_up("Mallory", ann.email).status_code == 302
+    ann.emailaddress_set.create(email=ann.email, verified=True, primary=True)
+    known = sign_up("Mallory", ann.email)
+    unknown = sign_up("Trudy", "new@example.org", client=Client())
+    assert known.status_code == unknown.status_code == 302
+    assert [mail.to for mail in mailoutbox] == [[ann.email], ["new@example.org"]]
 
 
 @pytest.mark.django_db(transaction=True)

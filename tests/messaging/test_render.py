@@ -1,13 +1,15 @@
 """Markdown in, clean HTML out."""
 
+import re
 import time
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.render import MAX_HTML, SCHEMES, TAGS, to_html
+from messaging.render import MAX_HTML, PLAIN, SCHEMES, TAGS, to_html
 
 SAID = {
     "plain": ("hi", "<p>hi</p>"),
@@ -43,6 +45,13 @@ def test_code_has_colours():
 
 def test_unknown_language_is_shown_as_it_is():
     assert "<code>x = 1\n</code>" in to_html("```klingon\nx = 1\n```")
+
+
+@given(st.from_regex(PLAIN, fullmatch=True) | st.text().filter(PLAIN.fullmatch))
+def test_the_short_way_for_plain_text_leads_to_the_same_place(body):
+    short = to_html(body)
+    with patch("messaging.render.PLAIN", re.compile("(?!)")):
+        assert to_html(body) == short
 
 
 class Inventory(HTMLParser):

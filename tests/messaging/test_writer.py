@@ -103,13 +103,13 @@ def test_a_batch_has_a_fixed_number_of_statements(
     def said(count):
         return [Say(room.pk, bob, f"{count}-{nth}", "hi") for nth in range(count)]
 
-    # Begin, lock, rights, keys, 3 × store, commit.
-    with django_assert_num_queries(8):
+    # Begin, lock, rights, keys, 2 × store, commit.
+    with django_assert_num_queries(7):
         write_batch(said(1))
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(7):
         write_batch(said(200))
-    # Begin, lock, rights, node, who is here, visits, 2 × store; and commit.
-    with django_assert_num_queries(9):
+    # Begin, lock, rights, node, who is here, visits, store, commit.
+    with django_assert_num_queries(8):
         write_batch([Arrive(room.pk, alice, node.pk), Arrive(room.pk, bob, node.pk)])
 
 

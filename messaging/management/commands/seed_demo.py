@@ -104,7 +104,7 @@ class Command(BaseCommand):
             log.flush()
             for message in messages:
                 message.event_id = message.event.pk
-            Message.objects.bulk_create(messages)
+            Message.objects.store(messages)
 
     def _pass_time(self, log, lines):
         log.now += timedelta(seconds=self.dice.expovariate(lines / (8 * 3600)) + 1)

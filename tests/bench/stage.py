@@ -1,0 +1,122 @@
+"""What the benchmark plays on: PostgreSQL, Redis and servers of its own, on free ports,
+with people who are signed in and rooms they are members of."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import django
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import Session, User
+from accounts.sessions import SessionStore
+from config import embedded
+from rooms.models import Membership, Room
+from tests.servers import Redis, Rollcall
+
+LOAD = Path(__file__).parent / "load.py"
+
+
+class Stage:
+    """The database with its people and rooms, and Redis; servers come and go."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="rollcall-bench-")
+        embedded.use(settings.VAR_DIR)
+        call_command("migrate", verbosity=0, interactive=False)
+        from config import static
+
+        static.collect()
+        self.redis = Redis("redis-server", self.folder).start()
+        self.people, self.cookies = [], []
+
+    def close(self):
+        self.redis.kill()
+
+    def people_in(self, count):
+        """At least so many people, each signed in."""
+        missing = range(len(self.people), count)
+        new = User.objects.bulk_create(
+            User(username=f"person{number}", password="!") for number in missing
+        )
+        self.people += new
+        self.cookies += [f"{settings.SESSION_COOKIE_NAME}={key}" for key in sessions(new)]
+        return self.people[:count]
+
+    def room(self, name, people):
+        """A room with these members; the same if it is there."""
+        room = Room.objects.filter(slug=name).first()
+        room = room or Room.objects.found(name, people[0])
+        Membership.objects.bulk_create(
+            [Membership(room=room, user=person) for person in people],
+            ignore_conflicts=True,
+        )
+        return room
+
+    @contextmanager
+    def servers(self, count=1, **environment):
+        """So many server processes, ready."""
+        host = connection.settings_dict["HOST"]
+        user, name = connection.settings_dict["USER"], connection.settings_dict["NAME"]
+        own = {
+            "DATABASE_URL": f"postgres://{user}@/{name}?host={host}",
+            "SECRET_KEY": settings.SECRET_KEY,
+            "REDIS_URL": self.redis.url,
+            "FRAMES_PER_SECOND": 10_000,
+            **environment,
+        }
+        with ExitStack() as stack:
+            started = []
+            for _nth in range(count):
+                server = Rollcall(self.folder, **own).start()
+                stack.callback(server.stop)
+                started.append(server)
+            yield started
+
+
+def sessions(people):
+    """A session key of each, as signing in would make it."""
+    until = timezone.now() + timezone.timedelta(days=1)
+    store, made = SessionStore(), []
+    for person in people:
+        data = {
+            SESSION_KEY: str(person.pk),
+            BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[0],
+            HASH_SESSION_KEY: person.get_session_auth_hash(),
+        }
+        made.append(
+            Session(
+                session_key=store._get_new_session_key(),
+                session_data=store.encode(data),
+                expire_date=until,
+                user=person,
+            )
+        )
+    Session.objects.bulk_create(made)
+    return [session.pk for session in made]
+
+
+def load(**plan):
+    """Run the load generator in a process of its own; its report."""
+    done = subprocess.run(
+        [sys.executable, str(LOAD)],
+        input=json.dumps(plan),
+        capture_output=True,
+        text=True,
+        timeout=plan.get("seconds", 5) + 180,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout)
