@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help run test check format clean
+.PHONY: help run test bench check format messages clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -14,6 +14,9 @@ run: .venv/embedded ## Install what is missing, and start the chat
 test: .venv/dev ## Run all tests
 	$(VENV)/python -m pytest
 
+bench: .venv/bench ## Measure it beside its rivals, and write docs/BENCHMARKS.md
+	$(VENV)/python -m tests.bench
+
 check: .venv/dev ## Look for faults without running anything
 	$(VENV)/ruff format --check
 	$(VENV)/ruff check
@@ -23,6 +26,13 @@ format: .venv/dev ## Bring the code into the house's form
 	$(VENV)/ruff format
 	$(VENV)/ruff check --fix
 
+PO := locale/ru/LC_MESSAGES/django.po
+messages: .venv/dev ## Gather the words to translate, and compile them (takes GNU gettext)
+	$(VENV)/python manage.py makemessages --locale ru --ignore .venv --ignore var \
+		--ignore tests --add-location file --no-wrap --no-obsolete
+	@sed -i.old '/^"POT-Creation-Date:/d' $(PO) && rm $(PO).old
+	$(VENV)/python manage.py compilemessages --locale ru --ignore .venv --ignore var
+
 clean: ## Remove what can be made again; var/ with the data stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -30,7 +40,8 @@ clean: ## Remove what can be made again; var/ with the data stays
 # Empty files that tell when the requirements were installed.
 .venv/embedded: requirements/embedded.txt requirements/base.txt
 .venv/dev: requirements/dev.txt requirements/embedded.txt requirements/base.txt
-.venv/embedded .venv/dev: | $(VENV)/python
+.venv/bench: requirements/bench.txt requirements/dev.txt requirements/base.txt
+.venv/embedded .venv/dev .venv/bench: | $(VENV)/python
 	@echo "Installing requirements/$(@F).txt …"
 	@$(VENV)/python -m pip install --quiet --disable-pip-version-check \
 		--requirement requirements/$(@F).txt

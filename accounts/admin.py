@@ -64,5 +64,9 @@ class PeopleAdmin(UserAdmin):
             person.save(update_fields=["is_active"])
             self.log_change(request, person, "deactivated")
             count += 1
-        one, many = "%d person is deactivated.", "%d people are deactivated."
-        self.message_user(request, ngettext(one, many, count) % count)
+        told = ngettext(
+            "%(count)s person is deactivated.",
+            "%(count)s people are deactivated.",
+            count,
+        )
+        self.message_user(request, told % {"count": count})

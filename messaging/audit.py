@@ -32,7 +32,7 @@ RULES = [
     Rule(
         "the counter is the highest number",
         """
-        SELECT slug, head.seq,
+        SELECT slug, coalesce(head.seq, 0),
                'the counter says ' || coalesce(head.seq::text, 'nothing')
                || ', the log ends at ' || coalesce(top.seq, 0)
         FROM rooms_room
@@ -81,11 +81,14 @@ RULES = [
     Rule(
         "an author uses a key once",
         """
-        SELECT slug, max(seq), 'the key ' || key || ' was used ' || count(*) || ' times'
-        FROM messaging_message
+        SELECT slug, seq, 'the key ' || key || ' was used ' || uses || ' times'
+        FROM (
+            SELECT event_id, key, count(*) OVER (PARTITION BY author_id, key) AS uses
+            FROM messaging_message
+        ) AS keyed
         JOIN rooms_event ON rooms_event.id = event_id
         JOIN rooms_room ON rooms_room.id = room_id
-        GROUP BY slug, author_id, key HAVING count(*) > 1
+        WHERE uses > 1
         """,
     ),
     Rule(

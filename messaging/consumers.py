@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.utils import translation
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import person_of
 from messaging import commands, protocol, runtime
@@ -44,6 +44,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.user = None
+        self.language = None
         self.session_key = ""
         self.feed = None
         self.frames = None  # the server's frame writer, if it has one
@@ -66,7 +67,8 @@ class PersonConsumer(AsyncWebsocketConsumer):
     async def connect(self):
         # Accepted first: the code of a refused handshake never reaches the browser.
         await self.accept()
-        translation.activate(_language(self.scope))
+        self.language = _language(self.scope)
+        translation.activate(self.language)
         try:
             await self._sign_in()
             await self.enter()
@@ -87,10 +89,11 @@ class PersonConsumer(AsyncWebsocketConsumer):
             self.user = await in_database(person_of, self.session_key)
         if self.user is None:
             raise Shut(Close.SIGNED_OUT, _("You are signed out."))
-        await runtime.current().hub.enroll(self)
+        runtime.current().hub.enroll(self)
 
     async def enter(self):
         """What is particular to this kind of socket, once somebody is signed in."""
+        raise NotImplementedError
 
     def gone(self):
         """The socket is no more, for whatever reason."""
@@ -118,7 +121,9 @@ class PersonConsumer(AsyncWebsocketConsumer):
             return
         self._shut = True
         runtime.current().hub.leave(self)
-        await self.deliver(protocol.error(str(int(code)), detail))
+        with translation.override(self.language):  # the hub's own may be another
+            farewell = protocol.error(str(int(code)), detail)
+        await self.deliver(farewell)
         try:
             await self.close(code=int(code))
         except Exception as error:
@@ -127,6 +132,9 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
 class RoomsConsumer(PersonConsumer):
     """The list of rooms, with how many people are in each now. It takes no frames."""
+
+    async def enter(self):
+        await runtime.current().hub.show_here(self)
 
     async def receive(self, text_data=None, bytes_data=None):
         if not runtime.current().bucket(self.user and self.user.pk).take():
@@ -167,6 +175,7 @@ class RoomConsumer(PersonConsumer):
             node_id = await live.presence.node_id()
             self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
             await live.hub.join(self, self.room_id, cursor)
+            await live.hub.show_here(self)
 
     async def _arrive(self, draft):
         """Come in. Who is cut off while waiting must not stay behind as a ghost."""

@@ -121,8 +121,7 @@ def page(room, head, *, before=None, after=None, around=None, limit=PAGE):
 
     By the numbers: they have no hole, so any page is one range of the index.
     """
-    first, last = _range(head, before, after, around, limit)
-    first, last = max(first, room.floor), min(last, head)
+    first, last = _range(room.floor, head, before, after, around, limit)
     events = with_people(Event.objects.of(room.pk).between(first, last))
     return Page(
         events=[protocol.event(event) for event in events],
@@ -131,13 +130,14 @@ def page(room, head, *, before=None, after=None, around=None, limit=PAGE):
     )
 
 
-def _range(head, before, after, around, limit):
+def _range(floor, head, before, after, around, limit):
+    """The first and the last number of a page, both between the floor and the head."""
     if before is not None:
         last = min(before - 1, head)
-        return last - limit + 1, last
+        return max(floor, last - limit + 1), last
     if after is not None:
-        return after + 1, after + limit
-    if around is not None:
-        first = around - limit // 2
-        return first, first + limit - 1
-    return head - limit + 1, head
+        first = max(floor, after + 1)
+    else:
+        middle = head if around is None else around
+        first = max(floor, min(middle - limit // 2, head - limit + 1))
+    return first, min(first + limit - 1, head)

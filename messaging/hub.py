@@ -290,6 +290,7 @@ class Hub:
         self.epoch = ""
         self.feeds: dict[int, Feed] = {}
         self.sockets: set = set()
+        self._shown_here: set = set()
         self.here: dict[str, int] = {}  # {slug: people}
         self._by_session: dict[str, set] = defaultdict(set)  # by digest
         self._opening: dict[int, asyncio.Task] = {}
@@ -298,11 +299,15 @@ class Hub:
 
     # Sockets --------------------------------------------------------------------------
 
-    async def enroll(self, socket) -> None:
-        """From now on the socket gets head-counts, and ends with its session."""
+    def enroll(self, socket) -> None:
+        """From now on the socket ends with its session."""
         self.sockets.add(socket)
         self._by_session[digest(socket.session_key)].add(socket)
+
+    async def show_here(self, socket) -> None:
+        """From now on the socket gets the head-counts of all rooms."""
         await socket.deliver(protocol.here(self.here, whole=True))
+        self._shown_here.add(socket)
 
     async def join(self, socket, room_id: int, cursor) -> None:
         """Make a socket a live view of a room."""
@@ -312,6 +317,7 @@ class Hub:
     def leave(self, socket) -> None:
         """Forget a socket; as often as one likes."""
         self.sockets.discard(socket)
+        self._shown_here.discard(socket)
         name = digest(socket.session_key)
         if name in self._by_session:
             self._by_session[name].discard(socket)
@@ -423,7 +429,7 @@ class Hub:
         }
         self.here = here
         if changed:
-            await write_to_all(self.sockets, protocol.here(changed))
+            await write_to_all(self._shown_here, protocol.here(changed))
 
     async def sweep_sessions(self) -> None:
         """Close the sockets whose sessions ended without a word: Redis was away."""

@@ -6,11 +6,12 @@ from django.contrib.admin.helpers import ActionForm
 from django.core.paginator import Paginator
 from django.db import IntegrityError
 from django.db.models import Max
+from django.shortcuts import redirect
 from django.utils.functional import cached_property
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from rooms.forms import RoomNameField
+from rooms.forms import RoomNameField, TopicField
 from rooms.models import Event, Membership, Node, Room, Visit
 from rooms.models.room import MAX_REASON
 from rooms.rights import Refused, Role
@@ -51,11 +52,14 @@ class UncountedPaginator(Paginator):
 class UncountedAdmin(ReadOnlyAdmin):
     paginator = UncountedPaginator
     show_full_result_count = False
+    list_max_show_all = 0
+    show_facets = admin.ShowFacets.NEVER
 
     def get_paginator(self, request, *args, **kwargs):
         paginator = super().get_paginator(request, *args, **kwargs)
         page = request.GET.get("p", "")
-        paginator.number = int(page) if page.isdecimal() and len(page) < 7 else 1
+        is_number = page.isdecimal() and len(page) < 7
+        paginator.number = max(1, int(page)) if is_number else 1
         return paginator
 
 
@@ -71,7 +75,8 @@ def act_on_each(model_admin, request, queryset, verb):
                 request, f"{row}: {refused.detail}", messages.ERROR
             )
     if done:
-        model_admin.message_user(request, _t("Done: %(count)s.") % {"count": done})
+        told = gettext("Done: %(count)s.")
+        model_admin.message_user(request, told % {"count": done})
 
 
 class MembershipInline(admin.TabularInline):
@@ -87,11 +92,11 @@ class MembershipInline(admin.TabularInline):
 
 
 class RoomAdminForm(forms.ModelForm):
-    name = RoomNameField(label=_("Name"))
+    topic = TopicField(label=_("Topic"))
 
-    class Meta:
-        model = Room
-        fields = ["name", "topic"]
+
+class NewRoomAdminForm(RoomAdminForm):
+    name = RoomNameField(label=_("Name"))
 
 
 @admin.register(Room)
@@ -108,6 +113,7 @@ class RoomAdmin(admin.ModelAdmin):
     search_fields = ["slug", "topic"]
     readonly_fields = ["people_here", "lines", "floor", "created_at", "archived_at"]
     inlines = [MembershipInline]
+    form = RoomAdminForm
     action_form = ReasonForm
     actions = ["clear_history", "archive", "reopen"]
 
@@ -116,7 +122,7 @@ class RoomAdmin(admin.ModelAdmin):
 
     def get_form(self, request, obj=None, **kwargs):
         if obj is None:
-            kwargs["form"] = RoomAdminForm
+            kwargs["form"] = NewRoomAdminForm
         return super().get_form(request, obj, **kwargs)
 
     def get_fields(self, request, obj=None):
@@ -131,17 +137,22 @@ class RoomAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request, obj=None):
         return False  # a room is archived; its log stays
 
-    def save_model(self, request, obj, form, change):
+    def changeform_view(self, request, *args, **kwargs):
         try:
-            if not change:
-                made = Room.objects.found(obj.name, request.user, obj.topic)
-                obj.pk, obj.slug = made.pk, made.slug
-            elif "topic" in form.changed_data:
-                obj.set_topic(form.cleaned_data["topic"], by=request.user)
-        except (Refused, IntegrityError) as error:
-            self.message_user(
-                request, str(getattr(error, "detail", error)), messages.ERROR
-            )
+            return super().changeform_view(request, *args, **kwargs)
+        except Refused as refused:
+            detail = refused.detail
+        except IntegrityError:  # somebody took the name just now
+            detail = gettext("There is a room of this name already.")
+        self.message_user(request, detail, messages.ERROR)
+        return redirect(request.get_full_path())
+
+    def save_model(self, request, obj, form, change):
+        if not change:
+            made = Room.objects.found(obj.name, request.user, obj.topic)
+            obj.pk, obj.slug = made.pk, made.slug
+        elif "topic" in form.changed_data:
+            obj.set_topic(form.cleaned_data["topic"], by=request.user)
 
     @admin.display(description=_("here now"), ordering="head__here")
     def people_here(self, room):

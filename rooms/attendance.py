@@ -69,7 +69,7 @@ def depart(log, departures):
 def put_out(log, room_id, user, cause):
     """Close all visits of a person to a room, and write that they left."""
     visits = Visit.objects.open().filter(room_id=room_id, user=user)
-    visits.update(closed_at=log.now, cause=cause)
+    visits.update(closed_at=Greatest("opened_at", log.now), cause=cause)
     settle(log, [(room_id, user)])
 
 

@@ -7,7 +7,8 @@ from accounts.forms import PersonForm
 from accounts.models import User
 from accounts.names import NameField, fold
 from rooms.models import Installation, Room
-from rooms.models.room import MAX_TOPIC
+from rooms.models.room import MAX_TOPIC, one_line
+from rooms.rights import Refused
 
 RESERVED = {"new"}  # /rooms/new/ is the form that makes one
 
@@ -24,11 +25,24 @@ class RoomNameField(forms.CharField):
         return name
 
 
+class TopicField(forms.CharField):
+    """One line, or nothing."""
+
+    def __init__(self, **kwargs):
+        super().__init__(required=False, max_length=MAX_TOPIC, **kwargs)
+
+    def clean(self, value):
+        try:
+            return one_line(super().clean(value), MAX_TOPIC)
+        except Refused as refused:
+            raise ValidationError(refused.detail, code=refused.code) from None
+
+
 class RoomForm(forms.Form):
     """A new room."""
 
     name = RoomNameField(label=_("Name"))
-    topic = forms.CharField(label=_("Topic"), required=False, max_length=MAX_TOPIC)
+    topic = TopicField(label=_("Topic"))
 
 
 class WelcomeForm(PersonForm):

@@ -9,7 +9,7 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -84,8 +84,6 @@ def create(request):
             )
         except IntegrityError:  # somebody took the name just now
             form.add_error("name", _("There is a room of this name already."))
-        except Refused as refused:
-            form.add_error("topic", refused.detail)
     status = 422 if form.is_bound else 200
     return render(request, "rooms/create.html", {"form": form}, status=status)
 
@@ -114,8 +112,8 @@ def act(view):
     return wrapped
 
 
-SIGNED_OUT = Refused("signed_out", _lazy("You are signed out."))
-NO_SUCH_ROOM = Refused("no_such_room", _lazy("There is no such room."))
+SIGNED_OUT = Refused("signed_out", gettext_lazy("You are signed out."))
+NO_SUCH_ROOM = Refused("no_such_room", gettext_lazy("There is no such room."))
 STATUS = {"signed_out": 401, "not_allowed": 403, "archived": 403, "no_such_room": 404}
 
 

@@ -15,17 +15,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
-
 from config.embedded import cluster, places
 
 
 def database(var):
     """The entry of Django's DATABASES. Connecting to it starts the server."""
-    if not os.access(var, os.W_OK | os.X_OK):
-        raise ImproperlyConfigured(
-            f"{var} cannot be written: start Rollcall as its owner, or change VAR_DIR."
-        )
+    places.check_owner(var)
     return {
         "ENGINE": "config.embedded",
         "NAME": cluster.NAME,

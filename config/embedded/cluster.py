@@ -44,13 +44,21 @@ def start(var):
         places.check_private_folder(folder)
     options = OPTIONS | {"unix_socket_directories": str(sockets)}
     words = [f"-c {name}={shlex.quote(value)}" for name, value in options.items()]
-    control(var, "start", "-l", data / "server.log", "-o", " ".join(words))
+    log = data / "server.log"
+    try:
+        control(var, "start", "-l", log, "-o", " ".join(words))
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(f"{error} Its log is {log}.") from error
     if data.parent != var:
         print(f"{var} is closed to others, so the data is in {data}.", file=sys.stderr)
 
 
 def stop(var):
-    control(var, "stop", "-m", "fast")
+    if is_up(var):
+        control(var, "stop", "-m", "fast")
+    sockets = places.socket_folder(var)
+    if sockets != places.data(var):
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def control(var, act, *options):

@@ -96,6 +96,16 @@ def make_private_folder(path):
         os.chown(path, account()["user"], account()["group"])
 
 
+def check_owner(var):
+    """Refuse a folder that is not ours to write, or root to spoil for its owner."""
+    foreign_to_root = is_root() and var.stat().st_uid
+    if foreign_to_root or not os.access(var, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(
+            f"{var} belongs to another user: start Rollcall as that one, or change "
+            "VAR_DIR."
+        )
+
+
 def check_private_folder(path):
     """Refuse a folder that others own or can enter, or a link in its place."""
     found = path.lstat()

@@ -49,8 +49,15 @@ class Migration(migrations.Migration):
                         verbose_name="joined",
                     ),
                 ),
-                ("joined_seq", models.BigIntegerField(default=0)),
+                (
+                    "joined_seq",
+                    models.BigIntegerField(default=0, verbose_name="joined at number"),
+                ),
             ],
+            options={
+                "verbose_name": "membership",
+                "verbose_name_plural": "memberships",
+            },
         ),
         migrations.CreateModel(
             name="Installation",
@@ -148,6 +155,7 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="memberships",
                 to="rooms.room",
+                verbose_name="room",
             ),
         ),
         migrations.AddField(
@@ -157,6 +165,7 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="memberships",
                 to=settings.AUTH_USER_MODEL,
+                verbose_name="person",
             ),
         ),
         migrations.CreateModel(
@@ -171,22 +180,26 @@ class Migration(migrations.Migration):
                         verbose_name="ID",
                     ),
                 ),
-                ("name", models.CharField(max_length=100)),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
                 (
                     "started_at",
                     models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now()
+                        db_default=django.db.models.functions.datetime.Now(),
+                        verbose_name="started",
                     ),
                 ),
                 (
                     "heartbeat",
                     models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now()
+                        db_default=django.db.models.functions.datetime.Now(),
+                        verbose_name="heartbeat",
                     ),
                 ),
-                ("stopped_at", models.DateTimeField(null=True)),
+                ("stopped_at", models.DateTimeField(null=True, verbose_name="stopped")),
             ],
             options={
+                "verbose_name": "node",
+                "verbose_name_plural": "nodes",
                 "indexes": [
                     models.Index(
                         condition=models.Q(("stopped_at", None)),
@@ -208,8 +221,8 @@ class Migration(migrations.Migration):
                         verbose_name="ID",
                     ),
                 ),
-                ("opened_at", models.DateTimeField()),
-                ("closed_at", models.DateTimeField(null=True)),
+                ("opened_at", models.DateTimeField(verbose_name="opened")),
+                ("closed_at", models.DateTimeField(null=True, verbose_name="closed")),
                 (
                     "cause",
                     models.CharField(
@@ -223,6 +236,7 @@ class Migration(migrations.Migration):
                             ("shutdown", "the server stopped"),
                         ],
                         max_length=16,
+                        verbose_name="cause",
                     ),
                 ),
                 ("settled", models.BooleanField(default=False)),
@@ -232,6 +246,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="visits",
                         to="rooms.node",
+                        verbose_name="node",
                     ),
                 ),
                 (
@@ -240,6 +255,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="visits",
                         to="rooms.room",
+                        verbose_name="room",
                     ),
                 ),
                 (
@@ -248,9 +264,14 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="visits",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="person",
                     ),
                 ),
             ],
+            options={
+                "verbose_name": "visit",
+                "verbose_name_plural": "visits",
+            },
         ),
         migrations.CreateModel(
             name="Head",
@@ -306,11 +327,12 @@ class Migration(migrations.Migration):
                             ("restore", "took a clear back"),
                         ],
                         max_length=16,
+                        verbose_name="kind",
                     ),
                 ),
                 ("at", models.DateTimeField(verbose_name="at")),
-                ("about", models.BigIntegerField(null=True)),
-                ("data", models.JSONField(default=dict)),
+                ("about", models.BigIntegerField(null=True, verbose_name="about")),
+                ("data", models.JSONField(default=dict, verbose_name="data")),
                 (
                     "actor",
                     models.ForeignKey(
@@ -319,6 +341,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="actor",
                     ),
                 ),
                 (
@@ -329,6 +352,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="target",
                     ),
                 ),
                 (
@@ -337,10 +361,13 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="events",
                         to="rooms.room",
+                        verbose_name="room",
                     ),
                 ),
             ],
             options={
+                "verbose_name": "event",
+                "verbose_name_plural": "events",
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("room", "seq"), name="one_event_a_number"

@@ -39,14 +39,16 @@ class NodeQuerySet(models.QuerySet):
 class Node(models.Model):
     """One incarnation of a server process. All times are of the database's clock."""
 
-    name = models.CharField(max_length=100)
-    started_at = models.DateTimeField(db_default=Now())
-    heartbeat = models.DateTimeField(db_default=Now())
-    stopped_at = models.DateTimeField(null=True)
+    name = models.CharField(_("name"), max_length=100)
+    started_at = models.DateTimeField(_("started"), db_default=Now())
+    heartbeat = models.DateTimeField(_("heartbeat"), db_default=Now())
+    stopped_at = models.DateTimeField(_("stopped"), null=True)
 
     objects = NodeQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
         indexes = [
             models.Index(
                 fields=["heartbeat"], condition=Q(stopped_at=None), name="running_nodes"
@@ -83,17 +85,25 @@ class Visit(models.Model):
     change only while the head of their room is locked.
     """
 
-    room = models.ForeignKey("Room", models.CASCADE, related_name="visits")
-    user = models.ForeignKey(User, models.CASCADE, related_name="visits")
-    node = models.ForeignKey(Node, models.PROTECT, related_name="visits")
-    opened_at = models.DateTimeField()
-    closed_at = models.DateTimeField(null=True)
-    cause = models.CharField(max_length=16, choices=Cause, blank=True)
+    room = models.ForeignKey(
+        "Room", models.CASCADE, related_name="visits", verbose_name=_("room")
+    )
+    user = models.ForeignKey(
+        User, models.CASCADE, related_name="visits", verbose_name=_("person")
+    )
+    node = models.ForeignKey(
+        Node, models.PROTECT, related_name="visits", verbose_name=_("node")
+    )
+    opened_at = models.DateTimeField(_("opened"))
+    closed_at = models.DateTimeField(_("closed"), null=True)
+    cause = models.CharField(_("cause"), max_length=16, choices=Cause, blank=True)
     settled = models.BooleanField(default=False)
 
     objects = VisitQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("visit")
+        verbose_name_plural = _("visits")
         constraints = [
             models.CheckConstraint(
                 condition=Q(closed_at=None, cause="")

@@ -62,22 +62,36 @@ class Event(models.Model):
         CLEAR = "clear", _("cleared the history")
         RESTORE = "restore", _("took a clear back")
 
-    room = models.ForeignKey("Room", models.CASCADE, related_name="events")
+    room = models.ForeignKey(
+        "Room", models.CASCADE, related_name="events", verbose_name=_("room")
+    )
     seq = models.BigIntegerField(_("number"))
-    kind = models.CharField(max_length=16, choices=Kind)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind)
     at = models.DateTimeField(_("at"))
     actor = models.ForeignKey(
-        User, models.PROTECT, null=True, related_name="+", db_index=False
+        User,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("actor"),
     )
     target = models.ForeignKey(
-        User, models.PROTECT, null=True, related_name="+", db_index=False
+        User,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("target"),
     )
-    about = models.BigIntegerField(null=True)
-    data = models.JSONField(default=dict)
+    about = models.BigIntegerField(_("about"), null=True)
+    data = models.JSONField(_("data"), default=dict)
 
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         constraints = [
             models.UniqueConstraint(fields=["room", "seq"], name="one_event_a_number"),
             models.CheckConstraint(

@@ -7,7 +7,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
@@ -47,7 +47,7 @@ class RoomQuerySet(models.QuerySet):
 
         Raises IntegrityError if the name is taken, Refused if the topic is no line.
         """
-        room = self.create(name=name, topic=_short(topic, MAX_TOPIC))
+        room = self.create(name=name, topic=one_line(topic, MAX_TOPIC))
         with writing(room.pk) as log:
             room.memberships.create(user=owner, role=Role.OWNER, joined_seq=1)
             log.append(room.pk, Event.Kind.JOIN, owner)
@@ -62,7 +62,7 @@ class Room(models.Model):
     Refused. (Speaking and coming in go by the writer of messaging, many at a time.)
     """
 
-    name = NameField(_("name"))
+    name = NameField(pgettext_lazy("of a room", "name"))
     slug = FoldedNameField(
         of="name", error_messages={"unique": _("There is a room of this name already.")}
     )
@@ -128,7 +128,7 @@ class Room(models.Model):
 
     def kick(self, target, by, reason=""):
         """`target` is put out: no member any more, and their sockets close."""
-        reason = _short(reason, MAX_REASON)
+        reason = one_line(reason, MAX_REASON)
         with self._acting(by, Act.KICK, target) as log:
             self._keep_an_owner(besides=target)
             self.memberships.filter(user=target).delete()
@@ -149,14 +149,14 @@ class Room(models.Model):
             return log.append(self.pk, Event.Kind.ROLE, by, target=target, role=role)
 
     def set_topic(self, topic, by):
-        topic = _short(topic, MAX_TOPIC)
+        topic = one_line(topic, MAX_TOPIC)
         with self._acting(by, Act.TOPIC) as log:
             self._change(topic=topic)
             return log.append(self.pk, Event.Kind.TOPIC, by, topic=topic)
 
     def clear(self, by, reason=""):
         """All lines so far are hidden, until the clear is taken back."""
-        reason = _short(reason, MAX_REASON)
+        reason = one_line(reason, MAX_REASON)
         with self._acting(by, Act.CLEAR) as log:
             event = log.append(
                 self.pk, Event.Kind.CLEAR, by, reason=reason, before=self.floor
@@ -251,15 +251,21 @@ class MembershipQuerySet(models.QuerySet):
 class Membership(models.Model):
     """A person may be in a room."""
 
-    room = models.ForeignKey(Room, models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(User, models.PROTECT, related_name="memberships")
+    room = models.ForeignKey(
+        Room, models.CASCADE, related_name="memberships", verbose_name=_("room")
+    )
+    user = models.ForeignKey(
+        User, models.PROTECT, related_name="memberships", verbose_name=_("person")
+    )
     role = models.CharField(_("role"), max_length=16, choices=Role, default=Role.MEMBER)
     joined_at = models.DateTimeField(_("joined"), db_default=Now())
-    joined_seq = models.BigIntegerField(default=0)
+    joined_seq = models.BigIntegerField(_("joined at number"), default=0)
 
     objects = MembershipQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
         constraints = [
             models.UniqueConstraint(fields=["room", "user"], name="one_membership"),
             models.CheckConstraint(
@@ -271,7 +277,7 @@ class Membership(models.Model):
         return f"{self.user} in {self.room}"
 
 
-def _short(text, limit):
+def one_line(text, limit):
     """One line of text; Refused where it is too long or cannot be stored."""
     text = " ".join(text.split())
     if any(unicodedata.category(letter) == "Cc" for letter in text):

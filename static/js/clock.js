@@ -11,7 +11,7 @@ const NEAR = new Intl.DateTimeFormat(locale, { day: "numeric", month: "long" })
 const FAR = new Intl.DateTimeFormat(locale, { day: "numeric", month: "long", year: "numeric" })
 const RELATIVE = new Intl.RelativeTimeFormat(locale, { numeric: "auto" })
 const NUMBER = new Intl.NumberFormat(locale)
-const LIST = new Intl.ListFormat(locale, { style: "short", type: "unit" })
+const LIST = new Intl.ListFormat(locale, { type: "conjunction" })
 
 export const number = (value) => NUMBER.format(value)
 export const list = (names) => LIST.format(names)

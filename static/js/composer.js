@@ -37,6 +37,7 @@ export class Composer {
   /** Types `text` where the cursor is. */
   insert(text) {
     this.focus()
+    if (this.#box.readOnly) return
     this.#box.setRangeText(text, this.#box.selectionStart, this.#box.selectionEnd, "end")
     this.#box.dispatchEvent(new Event("input", { bubbles: true }))
   }

@@ -72,7 +72,7 @@ export class Connection {
     clearTimeout(this.#timer)
     const socket = this.#socket
     this.#socket = null
-    socket?.close()
+    socket?.close(1000)
   }
 
   #become(state) {
@@ -129,7 +129,7 @@ export class Connection {
   #watch() {
     addEventListener("online", () => this.renew())
     addEventListener("offline", () => this.renew())
-    addEventListener("pagehide", () => this.#socket?.close())
+    addEventListener("pagehide", () => this.#socket?.close(1000))
     addEventListener("pageshow", ({ persisted }) => persisted && this.renew())
     document.addEventListener("visibilitychange", () => document.hidden || this.#look())
     setInterval(() => this.#tick(), TICK)

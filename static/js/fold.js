@@ -44,7 +44,7 @@ export class Fold {
     const shown = names.length > NAMED ? names.slice(0, NAMED - 1) : names
     const more = names.length - shown.length
     const sentence = fromTemplate(`fold-${this.#direction}${more ? "-more" : ""}`, {
-      names: list(shown),
+      names: more ? shown.join(", ") : list(shown),
       count: number(more),
       when: range(this.#lines[0].at, this.#lines.at(-1).at),
     })

@@ -19,9 +19,15 @@ export class Head {
 
   /** Takes events. */
   take(events) {
-    const changes = events.filter(({ kind }) => kind === "topic" || kind === "archive")
-    for (const { kind, topic, archived } of changes) Object.assign(this.#room, kind === "topic" ? { topic } : { archived })
-    if (changes.length) this.#draw()
+    for (const { kind, topic, archived } of events) {
+      if (kind === "topic") this.#change({ topic })
+      if (kind === "archive") this.#change({ archived })
+    }
+  }
+
+  #change(facts) {
+    Object.assign(this.#room, facts)
+    this.#draw()
   }
 
   #draw() {

@@ -2,8 +2,6 @@ import { avatar } from "rollcall/avatar"
 import { dayOf, full, time } from "rollcall/clock"
 import { fromTemplate, hasTemplate, setCleanHtml, words } from "rollcall/dom"
 
-const COMINGS = new Set(["enter", "join"])
-const GOINGS = new Set(["leave", "part"])
 const TOGETHER = 5 * 60_000
 const ONLY_EMOJI = /^(?:\p{RGI_Emoji}|\s){1,12}$/v
 
@@ -33,8 +31,8 @@ export class Line {
   }
 
   get seq() { return this.event.seq }
-  get isComing() { return COMINGS.has(this.event.kind) }
-  get isGoing() { return GOINGS.has(this.event.kind) }
+  get isComing() { return this.event.kind === "enter" }
+  get isGoing() { return this.event.kind === "leave" }
   get isQuiet() { return this.isComing || this.isGoing }
   get isSaid() { return this.event.kind === "message" && !this.event.me }
 
@@ -68,6 +66,8 @@ export class Line {
   #say(slot) {
     setCleanHtml(slot, this.event.html)
     slot.classList.toggle("big", ONLY_EMOJI.test(this.event.body))
+    // Wide code scrolls, which has to go by keyboard too.
+    for (const code of slot.querySelectorAll("pre")) code.tabIndex = 0
   }
 }
 

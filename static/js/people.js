@@ -74,24 +74,35 @@ export class People {
   }
 
   draw() {
-    const here = [...this.#here.keys()].map((id) => this.get(id))
-    const rank = ({ role }) => RANKS.indexOf(role)
-    here.sort((a, b) => rank(a) - rank(b) || a.since - b.since)
-    for (const { id, at } of this.#left.values()) if (Date.now() - at > RECENT) this.#left.delete(id)
-    const left = [...this.#left.values()].filter(({ id }) => !this.#here.has(id))
-    left.sort((a, b) => b.at - a.at)
-    this.#show(here, left)
+    const present = this.#present()
+    this.#show(present, this.#gone())
+    this.#count(present.length + this.#unnamed)
     this.#onchange()
   }
 
-  #show(here, left) {
-    const parts = this.#parts
-    arrange(parts.here, here.map((person) => this.#item(this.#hasMenu(person) ? "person-managed" : "person-here", person, person.since)))
-    arrange(parts.left, left.map((person) => this.#item("person-left", person, person.at)))
-    parts.leftSection.hidden = !left.length
-    parts.more.hidden = !this.#unnamed
-    parts.more.textContent = words("word-more", { count: number(this.#unnamed) })
-    for (const count of parts.counts) count.textContent = number(here.length + this.#unnamed)
+  #present() {
+    const rank = ({ role }) => RANKS.indexOf(role)
+    const present = [...this.#here.keys()].map((id) => this.get(id))
+    return present.sort((a, b) => rank(a) - rank(b) || a.since - b.since)
+  }
+
+  #gone() {
+    for (const { id, at } of this.#left.values()) if (Date.now() - at > RECENT) this.#left.delete(id)
+    const gone = [...this.#left.values()].filter(({ id }) => !this.#here.has(id))
+    return gone.sort((a, b) => b.at - a.at)
+  }
+
+  #show(present, gone) {
+    const template = (person) => (this.#hasMenu(person) ? "person-managed" : "person-here")
+    arrange(this.#parts.here, present.map((person) => this.#item(template(person), person, person.since)))
+    arrange(this.#parts.left, gone.map((person) => this.#item("person-left", person, person.at)))
+    this.#parts.leftSection.hidden = !gone.length
+  }
+
+  #count(count) {
+    this.#parts.more.hidden = !this.#unnamed
+    this.#parts.more.textContent = words("word-more", { count: number(this.#unnamed) })
+    for (const element of this.#parts.counts) element.textContent = number(count)
   }
 
   #item(template, person, since) {

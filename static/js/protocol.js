@@ -33,7 +33,8 @@ export const CLOSES = Object.freeze({
   4429: "flooding",
 })
 
-export const post = (key, body) => JSON.stringify({ type: "post", key, body })
+/** The frame that says `body`. Half a surrogate pair would make it unreadable. */
+export const post = (key, body) => JSON.stringify({ type: "post", key, body: body.toWellFormed() })
 
 /** The frame in a text, or null for one that a newer server may have sent. */
 export function read(text) {

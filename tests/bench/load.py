@@ -1,7 +1,7 @@
 """A load generator that costs little: raw sockets, many frames a read.
 
-It speaks WebSocket by hand. What it is sent it does not parse: it counts a marker in the
-bytes, and reads the time stamp behind the first marker of each read, which is that of
+It speaks WebSocket by hand. What it is sent it does not parse: it counts a marker in
+the bytes, and reads the time stamp behind the first marker of each read: that of
 the event that waited longest. Frames to the server are masked with zeros, which is
 allowed and costs nothing.
 """
@@ -21,7 +21,6 @@ HANDSHAKE = (
 )
 ZEROS = b"\x00\x00\x00\x00"
 FILLER = "and some more words, as people use when they talk"
-CONNECT_AT_ONCE = 50
 READ = 1 << 20
 
 
@@ -37,9 +36,11 @@ class Plan:
     rate: float = 50.0  # messages a second, over all speakers
     seconds: float = 5.0
     warm_up: float = 1.0
-    marker: str = '"body":"@'  # an event in the bytes; a time stamp (ns) follows
+    marker: str = '"body":"t'  # an event in the bytes; a time stamp (ns) follows
     ready: str = '"type":"welcome"'  # in the bytes when a socket is live
     post: str = '{{"type":"post","key":"{key}","body":"{text}"}}'
+    hello: str = ""  # what a socket sends when it is open
+    at_once: int = 50  # how many are opened at a time
     stalled: int = 0  # sockets that never read once they are live
     ports: list[int] = field(default_factory=list)  # several servers: sockets in turn
 
@@ -60,6 +61,7 @@ class Swarm:
         self.selector = selectors.EpollSelector()
         self.sockets = []
         self.heads = {}  # what a socket that is not live yet has been sent
+        self.greeted = set()
         self.tails = {}  # the end of the last read, where a marker may be cut
         self.delivered = 0
         self.bytes = 0
@@ -69,20 +71,20 @@ class Swarm:
         self.closed = 0
         self._buffer = bytearray(READ)
         self._marker = plan.marker.encode()
-        self._ack = b'"type":"ack","key":"@'
+        self._ack = b'"type":"ack","key":"t'
 
-    def connect(self, patience=120):
-        """Open all sockets; returns the seconds until all were live."""
-        plan, start = self.plan, time.monotonic()
-        waiting = list(range(len(plan.paths)))
+    def connect(self, start=0, patience=120):
+        """Open the sockets from number `start`; the seconds until all were live."""
+        plan, begin = self.plan, time.monotonic()
+        waiting = list(range(len(plan.paths) - 1, start - 1, -1))
         ports = plan.ports or [plan.port]
         while waiting or self.heads:
-            while waiting and len(self.heads) < CONNECT_AT_ONCE:
+            while waiting and len(self.heads) < plan.at_once:
                 self._open(waiting.pop(), ports)
             self._read_some(0.5)
-            if time.monotonic() - start > patience:
+            if time.monotonic() - begin > patience:
                 raise TimeoutError(f"{len(self.heads)} sockets did not become live")
-        return time.monotonic() - start
+        return time.monotonic() - begin
 
     def _open(self, number, ports):
         plan = self.plan
@@ -121,8 +123,12 @@ class Swarm:
             self._read_some(min(0.01, max(0, due - now)) if gap else 0.1)
         return self._report(sent)
 
+    def close(self):
+        for one in self.sockets:
+            one.close()
+
     def drain(self, seconds=1.0):
-        """Read what is still on its way."""
+        """Only read, for so long."""
         self.measuring = False
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -142,7 +148,7 @@ class Swarm:
         }
 
     def _say(self, one):
-        stamp = f"@{time.monotonic_ns()}"
+        stamp = f"t{time.monotonic_ns()}"
         text = self.plan.post.format(key=stamp, text=f"{stamp} {FILLER}")
         try:
             one.send(text_frame(text))
@@ -180,6 +186,9 @@ class Swarm:
         else:
             if head.startswith(b"HTTP") and not head.startswith(b"HTTP/1.1 101"):
                 raise ConnectionError(head[:300])
+            if self.plan.hello and b"\r\n\r\n" in head and one not in self.greeted:
+                self.greeted.add(one)
+                one.send(text_frame(self.plan.hello))
             self.heads[one] = head
 
     def _count(self, one, size):

@@ -2,17 +2,11 @@
 with people who are signed in and rooms they are members of."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import django
-
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-django.setup()
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -52,7 +46,9 @@ class Stage:
             User(username=f"person{number}", password="!") for number in missing
         )
         self.people += new
-        self.cookies += [f"{settings.SESSION_COOKIE_NAME}={key}" for key in sessions(new)]
+        self.cookies += [
+            f"{settings.SESSION_COOKIE_NAME}={key}" for key in sessions(new)
+        ]
         return self.people[:count]
 
     def room(self, name, people):

@@ -5,15 +5,17 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config import embedded
 from config.embedded import cluster, places
-from tests.servers import ROOT, var_dir, wait_until
+from tests.servers import ROOT, var_dir
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -53,10 +55,10 @@ class User:
 
 
 @pytest.fixture
-def var(request):
-    """A `var/` that PostgreSQL's account can reach."""
-    folder = var_dir() / request.node.name
-    folder.mkdir()
+def var():
+    """A `var/` that PostgreSQL's account can reach, with a short path."""
+    folder = Path(tempfile.mkdtemp(dir=var_dir()))
+    folder.chmod(0o711)
     return folder
 
 
@@ -70,6 +72,14 @@ def connect(var):
 def ask(var, question):
     with connect(var) as client:
         return client.execute(question).fetchone()[0]
+
+
+def kill_postgres(var):
+    pid = (places.data(var) / "postmaster.pid").read_text().split()[0]
+    postmaster = psutil.Process(int(pid))
+    family = [postmaster, *postmaster.children()]
+    postmaster.kill()
+    psutil.wait_procs(family, timeout=10)
 
 
 def test_the_last_one_stops_it(var):
@@ -92,13 +102,24 @@ def test_a_crashed_one_is_started_again_with_its_data(var):
     user = User(var)
     with connect(var) as client:
         client.execute("CREATE TABLE kept AS SELECT 1 AS one")
-    pid = int((places.data(var) / "postmaster.pid").read_text().split()[0])
-    os.kill(pid, 9)
-    wait_until(lambda: not cluster.is_up(var))
+    kill_postgres(var)
     user.leave()
     user = User(var)
     assert ask(var, "SELECT one FROM kept") == 1
     user.leave()
+
+
+def test_what_keeps_it_from_starting_is_told(var):
+    User(var).leave()
+    (var / "postgres" / "postgresql.conf").write_text("nonsense")
+    with pytest.raises(ImproperlyConfigured, match=f"log is {var}/postgres/server.log"):
+        cluster.start(var)
+
+
+def test_a_user_of_a_crashed_one_leaves_in_peace(var):
+    user = User(var)
+    kill_postgres(var)
+    assert user.leave() == ""
 
 
 def test_many_who_come_at_once_share_one(var):
@@ -210,6 +231,13 @@ def test_programs_in_a_closed_home_are_copied(closed_home, elsewhere):
     assert len(list(elsewhere.iterdir())) == 2  # the programs, and the data
 
 
+@as_root
+def test_root_does_not_spoil_what_belongs_to_another(var):
+    shutil.chown(var, "nobody")
+    with pytest.raises(ImproperlyConfigured, match="belongs to another user"):
+        embedded.database(var)
+
+
 def test_a_long_path_has_its_socket_in_tmp(var):
     var = var / ("x" * 100)
     var.mkdir()
@@ -218,7 +246,7 @@ def test_a_long_path_has_its_socket_in_tmp(var):
     assert mode(places.socket_folder(var)) == 0o700
     assert ask(var, "SELECT 1") == 1
     user.leave()
-    places.socket_folder(var).rmdir()
+    assert not places.socket_folder(var).exists()
 
 
 def test_a_folder_that_others_can_enter_is_refused(var):

@@ -7,6 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,9 +23,9 @@ from tests.servers import ROOT, Rollcall, own_environment, var_dir
 
 
 @pytest.fixture
-def var(request):
-    folder = var_dir() / request.node.originalname
-    folder.mkdir(exist_ok=True)
+def var():
+    folder = Path(tempfile.mkdtemp(dir=var_dir()))
+    folder.chmod(0o711)  # for PostgreSQL's account to pass through
     return folder
 
 

@@ -165,4 +165,4 @@ def test_no_error_code_is_used_that_is_not_listed(source):
             re.findall(r'(?:Refused|BadFrame|protocol\.error)\(\s*"(\w+)"', text)
         )
     assert raised
-    assert raised <= protocol.ERRORS | {"signed_out"}
+    assert raised <= protocol.ERRORS | {"signed_out", "no_such_room"}

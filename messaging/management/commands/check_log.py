@@ -1,6 +1,6 @@
 import sys
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
 from messaging import audit
@@ -15,6 +15,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, faults, **options):
+        if faults < 1:
+            raise CommandError("--faults is 1 or more.")
         # One snapshot for all questions: a line written meanwhile is no fault.
         with transaction.atomic():
             with connection.cursor() as cursor:

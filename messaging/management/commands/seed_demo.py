@@ -18,6 +18,8 @@ from rooms.models.attendance import Cause
 from rooms.models.log import timestamp
 from rooms.rights import Role
 
+DAY = timedelta(hours=15)  # from eight o'clock: the next one is always later
+
 
 class Command(BaseCommand):
     help = "Make people, rooms and some days of talk, to try the chat with."
@@ -45,20 +47,21 @@ class Command(BaseCommand):
         for number, (name, topic) in enumerate(rooms, start=1):
             count = self._room(name, topic, people, node, days, lines)
             self.stdout.write(f"{number}/{len(rooms)} {name}: {count} lines")
-        names = ", ".join(person.username for person in people[:3])
-        self.stdout.write(f"Sign in as {names} … with the password {password}")
+        if self.made:
+            names = ", ".join(person.username for person in self.made[:3])
+            self.stdout.write(f"Sign in as {names} … with the password {password}")
 
     @transaction.atomic
     def _people(self, password):
-        people = []
-        for name in PEOPLE:
-            person = User.objects.named(name).first()
-            person = person or User.objects.create_user(name)
-            if not person.has_usable_password():
-                person.set_password(password)
-                person.save()
-            people.append(person)
-        return people
+        """Those of the demo; who is there already keeps their password."""
+        there = {name: User.objects.named(name).first() for name in PEOPLE}
+        made = {
+            name: User.objects.create_user(name, password=password)
+            for name, person in there.items()
+            if person is None
+        }
+        self.made = list(made.values())
+        return list((there | made).values())
 
     def _room(self, name, topic, people, node, days, lines):
         owner, *others = self.dice.sample(people, k=self.dice.randint(5, len(people)))
@@ -84,6 +87,7 @@ class Command(BaseCommand):
         with writing(room.pk) as log:
             messages = []
             log.now = start + timedelta(minutes=self.dice.randint(1, 90))
+            self.end = start + DAY
             here = {}
             for _nth in range(lines):
                 self._pass_time(log, lines)
@@ -107,7 +111,8 @@ class Command(BaseCommand):
             Message.objects.store(messages)
 
     def _pass_time(self, log, lines):
-        log.now += timedelta(seconds=self.dice.expovariate(lines / (8 * 3600)) + 1)
+        pause = timedelta(seconds=self.dice.expovariate(lines / (8 * 3600)) + 1)
+        log.now = min(log.now + pause, self.end)
 
     def _message(self, log, room, speaker):
         body = self.dice.choice(SAYINGS)

@@ -18,10 +18,12 @@ class Command(BaseCommand):
         person = User.objects.named(owner).first()
         if person is None:
             raise CommandError(f"There is nobody named {owner!r}.")
+        if not person.is_active:
+            raise CommandError(f"The account of {person.username} is closed.")
         form = RoomForm({"name": name, "topic": topic})
         if not form.is_valid():
             raise CommandError(_first_error(form))
-        room = Room.objects.found(form.cleaned_data["name"], person, topic)
+        room = Room.objects.found(owner=person, **form.cleaned_data)
         self.stdout.write(f"Made the room {room.name}, owned by {person.username}.")
 
 

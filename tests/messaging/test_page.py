@@ -1,0 +1,338 @@
+"""The room's page in a real browser, before a real server."""
+
+import re
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import expect
+
+from messaging.writer import Say, write_batch
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+
+SCREEN = {"width": 1360, "height": 820}
+# All lines as a person sees them: what they say and who says it.
+LINES = """() => [...document.querySelectorAll("#lines .line")].map((line) => [
+    line.dataset.seq,
+    line.className,
+    line.innerText,
+    line.querySelector(".body")?.innerHTML,
+])"""
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """visit(user, path): a page of a browser of their own, signed in, at that address."""
+    contexts, faults = [], []
+
+    def note(line):
+        # A line that is cut on purpose makes the browser complain of it.
+        cut = "WebSocket" in line.text or "ERR_" in line.text
+        if line.type == "error" and not cut:
+            faults.append(line.text)
+
+    def visit(user, path, **options):
+        context = browser.new_context(viewport=SCREEN, **options)
+        contexts.append(context)
+        context.on("console", note)
+        context.on("weberror", lambda fault: faults.append(str(fault.error)))
+        cookie = {"name": settings.SESSION_COOKIE_NAME, "url": server.url}
+        context.add_cookies([{**cookie, "value": session_of(user)}])
+        page = context.new_page()
+        page.goto(server.url + path)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def session_of(user):
+    client = Client()
+    client.force_login(user)
+    return client.session.session_key
+
+
+def is_live(page):
+    expect(page.locator("#status")).to_contain_text("Live", timeout=15_000)
+    return page
+
+
+def say(page, text):
+    page.locator("#say").fill(text)
+    page.keyboard.press("Enter")
+
+
+def line(page, text):
+    return page.locator("#lines .line", has_text=text)
+
+
+def shown(page):
+    return page.evaluate(LINES)
+
+
+def assert_equals_fresh_load(page):
+    """Page + events = fresh load: what stands here is what a reload would show."""
+    is_live(page)
+    expect(page.locator("#pending .line")).to_have_count(0)
+    live = shown(page)
+    fresh = page.context.new_page()
+    fresh.goto(page.url)
+    is_live(fresh)
+    loaded = shown(fresh)
+    fresh.close()
+    # A long-lived page has more of the past, and a reload may add nothing of its own.
+    assert loaded
+    assert live[-len(loaded) :] == loaded or loaded[-len(live) :] == live
+
+
+def talk(room, user, count):
+    """Messages `line 1` … straight into the log."""
+    for start in range(1, count + 1, 100):
+        numbers = range(start, min(start + 100, count + 1))
+        write_batch([Say(room.pk, user, f"old-{n}", f"line {n}") for n in numbers])
+
+
+def test_two_people_talk(visit, room, alice, bob):
+    one = is_live(visit(alice, "/rooms/lobby/"))
+    two = is_live(visit(bob, "/rooms/lobby/"))
+    expect(one.locator("#here")).to_contain_text("bob")
+    say(one, "hello **bob**")
+    expect(line(two, "hello bob").locator("strong")).to_have_text("bob")
+    say(two, "hello alice")
+    say(two, "and a second line")
+    expect(line(one, "hello alice")).to_have_class(re.compile("first"))
+    expect(line(one, "and a second line")).not_to_have_class(re.compile("first"))
+    expect(one.locator("#pending .line")).to_have_count(0)
+    expect(line(one, "hello bob")).to_have_count(1)
+    assert_equals_fresh_load(one)
+    assert_equals_fresh_load(two)
+
+
+def test_shift_enter_breaks_the_line(visit, room, alice):
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    page.locator("#say").press_sequentially("one")
+    page.keyboard.press("Shift+Enter")
+    page.locator("#say").press_sequentially("two")
+    page.keyboard.press("Enter")
+    expect(line(page, "one").locator("br")).to_have_count(1)
+
+
+def test_nothing_can_be_slipped_into_a_page(visit, room, alice, bob):
+    one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
+    is_live(one), is_live(two)
+    say(two, "<img src=x onerror=document.title='caught'> [x](javascript:alert(1))")
+    expect(line(one, "<img src=x")).to_have_count(1)
+    assert one.title() != "caught"
+    assert one.locator("#lines img, #lines [onerror]").count() == 0
+    assert one.locator("#lines a[href^=javascript]").count() == 0
+
+
+def test_the_whole_history_by_scrolling_back(visit, room, alice):
+    talk(room, alice, 300)
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    expect(line(page, "line 300").first).to_be_visible()
+    assert line(page, re.compile(r"line 1$")).count() == 0
+    for _nth in range(30):
+        before = page.locator("#lines .line.said").count()
+        page.locator("#timeline").evaluate("frame => frame.scrollTop = 0")
+        page.wait_for_timeout(150)
+        if page.locator("#beginning").is_visible():
+            break
+        page.wait_for_function(
+            "n => document.querySelectorAll('#lines .line.said').length > n"
+            " || !document.querySelector('#beginning').hidden",
+            arg=before,
+        )
+    expect(page.locator("#beginning")).to_be_visible()
+    seqs = [int(row[0]) for row in shown(page) if row[0]]
+    assert seqs == list(range(1, seqs[-1] + 1))
+    page.locator("#jump").click()
+    expect(line(page, "line 300").first).to_be_in_viewport()
+
+
+def test_scrolling_back_keeps_the_place(visit, room, alice):
+    talk(room, alice, 200)
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    seq = page.locator("#lines .line.said").first.get_attribute("data-seq")
+    top = page.locator(f"#lines [data-seq='{seq}']")
+    page.locator("#timeline").evaluate("frame => frame.scrollTop = 40")
+    before = top.bounding_box()["y"]
+    page.wait_for_function(
+        "seq => document.querySelector('#lines .said').dataset.seq !== seq", arg=seq
+    )
+    page.wait_for_timeout(500)
+    assert abs(top.bounding_box()["y"] - before) < 3
+
+
+def test_a_draft_survives_a_reload(visit, room, alice):
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    page.locator("#say").fill("half a thought")
+    page.wait_for_timeout(600)
+    page.reload()
+    expect(page.locator("#say")).to_have_value("half a thought")
+
+
+def test_the_line_is_lost_and_regained(visit, server, room, alice, bob):
+    """What was typed meanwhile is sent once, what was said meanwhile comes once."""
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    other = is_live(visit(bob, "/rooms/lobby/"))
+    say(page, "before")
+    expect(line(other, "before")).to_have_count(1)
+    page.context.set_offline(True)
+    expect(page.locator("#status")).not_to_contain_text("Live", timeout=15_000)
+    say(page, "typed while away")
+    expect(page.locator("#pending .line")).to_have_count(1)
+    say(other, "said while away")
+    expect(line(other, "said while away")).to_have_count(1)
+    page.context.set_offline(False)
+    is_live(page)
+    for reader in (page, other):
+        expect(line(reader, "typed while away")).to_have_count(1)
+        expect(line(reader, "said while away")).to_have_count(1)
+    assert_equals_fresh_load(page)
+
+
+def test_the_server_dies_and_comes_back(visit, server, room, alice):
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    say(page, "before")
+    expect(line(page, "before")).to_have_count(1)
+    server.kill()
+    expect(page.locator("#status")).not_to_contain_text("Live", timeout=15_000)
+    say(page, "into the void")
+    expect(page.locator("#pending .line")).to_have_count(1)
+    server.start()
+    expect(line(page, "into the void")).to_have_count(1, timeout=40_000)
+    expect(page.locator("#pending .line")).to_have_count(0)
+    assert_equals_fresh_load(page)
+
+
+def test_what_was_not_sent_survives_a_reload(visit, room, alice):
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    page.route_web_socket(re.compile("/ws/"), lambda socket: socket.close())
+    page.reload()
+    say(page, "kept")
+    expect(page.locator("#pending .line")).to_contain_text("kept")
+    again = page.context.new_page()
+    again.goto(page.url)
+    page.close()
+    expect(line(again, "kept")).to_have_count(1, timeout=40_000)
+
+
+def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
+    one, two = is_live(visit(alice, "/rooms/lobby/")), visit(bob, "/rooms/lobby/")
+    is_live(two)
+    two.locator("#say").fill("what I was about to say")
+    one.locator("#here .person", has_text="bob").click()
+    one.get_by_role("button", name="Put out …").click()
+    one.locator("#kick-field").fill("be nice")
+    one.locator("#kick-dialog button[type=submit]").click()
+    expect(two.locator("#lines")).to_contain_text("be nice")
+    expect(two.locator("#banner")).to_be_visible()
+    expect(two.locator("#banner a")).to_have_attribute("href", "/rooms/")
+    expect(two.locator("#say")).to_have_value("what I was about to say")
+    expect(one.locator("#lines")).to_contain_text("put bob out")
+    expect(one.locator("#here")).not_to_contain_text("bob")
+    two.goto(two.url)
+    expect(two.get_by_role("button", name=re.compile("Join"))).to_be_visible()
+
+
+def test_a_clear_hides_and_a_restore_brings_back(visit, room, alice, bob):
+    one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
+    is_live(one), is_live(two)
+    say(one, "a secret")
+    expect(line(two, "a secret")).to_have_count(1)
+    say(one, "/clear too much")
+    for page in (one, two):
+        expect(line(page, "too much")).to_have_count(1)
+        expect(line(page, "a secret")).to_have_count(0)
+        expect(page.locator("#pending .line")).to_have_count(0)
+    expect(two.get_by_role("button", name="Take back")).to_have_count(0)
+    assert_equals_fresh_load(two)
+    one.get_by_role("button", name="Take back").click()
+    for page in (one, two):
+        expect(line(page, "a secret")).to_have_count(1)
+    assert_equals_fresh_load(two)
+
+
+def test_a_command_is_answered_for_its_sender_alone(visit, room, alice, bob):
+    one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
+    is_live(one), is_live(two)
+    say(two, "/dance")
+    expect(two.locator(".notice")).to_contain_text("/dance")
+    expect(two.locator("#pending .line")).to_have_count(0)
+    say(two, "/topic mine")
+    expect(two.locator("#pending .line")).to_contain_text("You may not do that here")
+    two.get_by_role("button", name="Discard").click()
+    expect(two.locator("#pending .line")).to_have_count(0)
+    assert one.locator(".notice").count() == 0
+
+
+def test_signing_out_elsewhere_closes_the_page_and_keeps_what_was_typed(
+    visit, room, bob
+):
+    page = is_live(visit(bob, "/rooms/lobby/"))
+    page.locator("#say").fill("unsaid")
+    tab = page.context.new_page()
+    tab.goto(page.url.replace("/rooms/lobby/", "/accounts/logout/"))
+    tab.locator("main form button").first.click()
+    expect(page.locator("#banner")).to_contain_text("signed out", timeout=5_000)
+    expect(page.locator("#say")).to_have_value("unsaid")
+    href = page.locator("#banner a").get_attribute("href")
+    assert href == "/accounts/login/?next=/rooms/lobby/"
+
+
+def test_head_counts_in_the_list_are_live(visit, room, alice, bob):
+    rooms = visit(alice, "/rooms/")
+    row = rooms.locator("li", has_text="lobby")
+    expect(row).to_contain_text("0")
+    is_live(visit(bob, "/rooms/lobby/"))
+    expect(row).to_contain_text("1", timeout=6_000)
+
+
+def test_the_page_works_by_keyboard_alone(visit, room, alice):
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    expect(page.locator("#say")).to_be_focused()
+    page.keyboard.type("by keyboard")
+    page.keyboard.press("Enter")
+    expect(line(page, "by keyboard")).to_have_count(1)
+    page.locator(".skip").focus()
+    expect(page.locator(".skip")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#say")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1360])
+def test_nothing_overflows(visit, room, alice, scheme, width):
+    write_batch(
+        [
+            Say(room.pk, alice, "wide", "```\n" + "x" * 400 + "\n```"),
+            Say(room.pk, alice, "long", "w" * 1_000),
+            Say(room.pk, alice, "link", "https://example.org/" + "a" * 500),
+        ]
+    )
+    page = visit(alice, "/rooms/lobby/", color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 780})
+    is_live(page)
+    wide = "document.documentElement.scrollWidth > innerWidth"
+    assert not page.evaluate(wide)
+    assert not page.locator("#timeline").evaluate("t => t.scrollWidth > t.clientWidth")
+
+
+def test_only_new_lines_of_others_are_announced(visit, room, alice, bob):
+    talk(room, bob, 5)
+    one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
+    is_live(one), is_live(two)
+    say(one, "my own")
+    say(two, "something new")
+    expect(one.locator("#announcer")).to_contain_text("bob says: something new")
+    assert "line 5" not in one.locator("#announcer").inner_text()
+    assert "my own" not in one.locator("#announcer").inner_text()
