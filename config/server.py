@@ -9,9 +9,9 @@ from config import frames
 from messaging import runtime
 
 FRAME = 256 * 1024  # bytes; Daphne holds one limit for both ways
-# A database thread that has its answer waits this long for the interpreter, while the
-# loop writes to sockets; at Python's 5 ms, several times a transaction, a hot room's p99
-# was twice as long.
+# A database thread that has its answer waits this long for the interpreter while the
+# loop writes to sockets. With Python's 5 ms, several times a transaction, the p99 of a
+# hot room was twice as long.
 SWITCH_INTERVAL = 0.0005  # seconds
 
 

@@ -284,5 +284,7 @@ LOGGING = {
         # Strangers decide how many of these there are.
         "django.request": {"level": "ERROR"},
         "django.security": {"level": "CRITICAL"},
+        # While Redis is away it has a word to say every second; the relay says it once.
+        "channels_redis": {"level": "CRITICAL"},
     },
 }

@@ -75,7 +75,9 @@ class PersonConsumer(AsyncWebsocketConsumer):
         except Shut as shut:
             await self.shut(shut.code, shut.detail)
         except Refused as refused:
-            await self.shut(Close.NOT_ALLOWED, refused.detail)
+            for_now = refused.code in ("busy", "try_later")
+            code = Close.RESTART if for_now else Close.NOT_ALLOWED
+            await self.shut(code, refused.detail)
         except BadFrame as bad:
             await self.shut(Close.NOT_ALLOWED, bad.detail)
         except Exception as error:

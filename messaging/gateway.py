@@ -7,9 +7,9 @@ Django's pool.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 
 from django.db import connections
+from django.utils import translation
 
 THREADS = 6  # of the pool's connections; the others are for pages
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
@@ -17,14 +17,14 @@ _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
 async def in_database(function, *args):
     """Run `function(*args)` in a database thread; its result, or its exception."""
-    # The context carries the language in which the person is answered.
-    job = copy_context().run
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads, job, _with_connection, function, *args)
+    language = translation.get_language()  # of who asks; it stays in its thread
+    return await loop.run_in_executor(_threads, _work, language, function, *args)
 
 
-def _with_connection(function, *args):
+def _work(language, function, *args):
     try:
-        return function(*args)
+        with translation.override(language, deactivate=True):
+            return function(*args)
     finally:
         connections.close_all()

@@ -159,3 +159,17 @@ class Rollcall(Process):
 
     def is_ready(self):
         return "Rollcall is ready" in self.log.removeprefix(self.log_before)
+
+
+class PlainDaphne(Rollcall):
+    """The same application in a plain Daphne, without what config/server.py adds."""
+
+    def __init__(self, folder, **environment):
+        super().__init__(folder, **environment)
+        place = ["-b", "127.0.0.1", "-p", str(self.port)]
+        app = "config.asgi:application"
+        self.command = [sys.executable, "-m", "daphne", *place, app]
+
+    def is_ready(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

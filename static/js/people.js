@@ -49,7 +49,8 @@ export class People {
       this.#note(event)
       if (event.seq > this.#head) this.#fold(event)
     }
-    this.draw()
+    this.#head = Math.max(this.#head, events.at(-1)?.seq ?? 0)
+    if (events.some(({ kind }) => kind !== "message")) this.draw()
   }
 
   #note({ kind, user, at, cause }) {

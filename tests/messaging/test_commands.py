@@ -105,8 +105,8 @@ def test_the_demo_leaves_what_is_there_alone(alice):
     assert_sound()
 
 
-@pytest.mark.parametrize("lines", [1, 2, 5])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("lines", [1, 3])
+@pytest.mark.parametrize("seed", range(2))
 def test_the_demo_is_sound_however_little_is_said(lines, seed, db):
     run("seed_demo", "--days", "3", "--lines", str(lines), "--seed", str(seed))
     assert Message.objects.count() == len(ROOMS) * 3 * lines

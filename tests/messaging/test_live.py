@@ -6,12 +6,15 @@ import time
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from websockets.exceptions import InvalidStatus
 
 from accounts.models import Session
 from messaging import audit, history
 from rooms.models import Room, Visit
+from tests.conftest import database_url
 from tests.live import Line, Page, sign_in
+from tests.servers import PlainDaphne
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,6 +35,18 @@ def server(serve):
     return serve()
 
 
+@pytest.fixture(params=["our server", "plain Daphne"])
+def either(request, serve, tmp_path):
+    """A server with the extension that writes ready frames, or one without it."""
+    if request.param == "our server":
+        yield serve()
+        return
+    own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
+    plain = PlainDaphne(tmp_path, **own).start()
+    yield plain
+    plain.stop()
+
+
 @pytest.fixture
 def pair(serve, redis_server):
     """Two server processes that share PostgreSQL and Redis."""
@@ -41,10 +56,10 @@ def pair(serve, redis_server):
 # One process ----------------------------------------------------------------------
 
 
-async def test_two_people_talk(server, room, alice, bob):
+async def test_two_people_talk(either, room, alice, bob):
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as two,
+        Page(either, room, await sign_in(alice)) as one,
+        Page(either, room, await sign_in(bob)) as two,
     ):
         assert one.welcome["you"]["role"] == "owner"
         assert one.welcome["room"]["topic"] == "Anything"
@@ -89,16 +104,16 @@ async def test_a_reload_makes_no_noise(server, room, alice, bob):
         assert kinds.count("leave") == 0
 
 
-async def test_a_lost_line_comes_back_from_its_cursor(server, room, alice, bob):
-    async with Page(server, room, await sign_in(alice)) as one:
+async def test_a_lost_line_comes_back_from_its_cursor(either, room, alice, bob):
+    async with Page(either, room, await sign_in(alice)) as one:
         session = await sign_in(bob)
-        async with Page(server, room, session) as two:
+        async with Page(either, room, session) as two:
             await two.seen(await one.say("before"))
             cursor = two.cursor
             two.drop()
             await two.closed()
         last = [await one.say(f"while away {nth}") for nth in range(5)][-1]
-        async with Page(server, room, session, cursor) as two:
+        async with Page(either, room, session, cursor) as two:
             await two.seen(last)
             said = [event["body"] for event in two.events if "body" in event]
             assert said == [f"while away {nth}" for nth in range(5)]
@@ -141,12 +156,12 @@ async def test_commands(server, room, alice, bob):
         assert (clear["seq"], clear["reason"]) == (cleared["seq"], "too much")
 
 
-async def test_a_kick_closes_at_once_and_holds(server, room, alice, bob):
+async def test_a_kick_closes_at_once_and_holds(either, room, alice, bob):
     session = await sign_in(bob)
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, session) as two,
-        Page(server, room, session) as tab,
+        Page(either, room, await sign_in(alice)) as one,
+        Page(either, room, session) as two,
+        Page(either, room, session) as tab,
     ):
         start = time.monotonic()
         seq = (await one.post("/kill bob be nice"))["seq"]
@@ -156,7 +171,7 @@ async def test_a_kick_closes_at_once_and_holds(server, room, alice, bob):
             assert page.events[-1]["seq"] == seq
         assert time.monotonic() - start < 2
         assert (await one.event("leave"))["cause"] == "kicked"
-    async with Line(server, f"/ws/rooms/{room.slug}/", session) as again:
+    async with Line(either, f"/ws/rooms/{room.slug}/", session) as again:
         assert await again.closed() == 4403
         assert again.of_type("welcome") == []
     assert await faults() == []
@@ -179,9 +194,8 @@ async def test_signing_out_closes_within_two_seconds(server, room, alice, bob, b
 
 def sign_out_by_request(server, session):
     import httpx
-    from django.conf import settings as django
 
-    jar = {django.SESSION_COOKIE_NAME: session}
+    jar = {settings.SESSION_COOKIE_NAME: session}
     with httpx.Client(base_url=server.url, cookies=jar, follow_redirects=True) as http:
         page = http.get("/accounts/logout/")
         token = page.text.partition('name="csrfmiddlewaretoken" value="')[2]
@@ -439,6 +453,25 @@ async def test_who_goes_on_regardless_is_closed(server, room, alice, bob):
             await flooder.send('{"type":"nonsense"}')
         assert await flooder.closed() == 4429
         await one.say("and nobody minds")
+
+
+async def test_who_reads_too_slowly_is_closed_and_nobody_waits(serve, room, alice, bob):
+    server = serve(FRAMES_PER_SECOND=10_000)
+    async with (
+        Page(server, room, await sign_in(alice)) as one,
+        Page(server, room, await sign_in(bob)) as stalled,
+    ):
+        stalled.socket.transport.pause_reading()
+        for nth in range(60):  # 16 KB each, twice what the kernel keeps for a socket
+            posts = [one.say("x" * 8_000, f"big-{nth}-{part}") for part in range(10)]
+            await asyncio.gather(*posts)
+        closed = Visit.objects.filter(user=bob, closed_at__isnull=False)
+        async with asyncio.timeout(10):
+            while not await closed.aexists():
+                await asyncio.sleep(0.1)
+        await one.seen(await one.say("and nobody minds"))
+        stalled.socket.transport.resume_reading()
+        assert await stalled.closed() in (4408, 1006)
 
 
 async def test_a_frame_too_large_for_the_server_closes_only_its_socket(

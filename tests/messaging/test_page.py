@@ -28,7 +28,7 @@ def server(serve):
 
 @pytest.fixture
 def visit(browser, server):
-    """visit(user, path): a page of a browser of their own, signed in, at that address."""
+    """visit(user, path): a page of a browser of their own, signed in, at the path."""
     contexts, faults = [], []
 
     def note(line):

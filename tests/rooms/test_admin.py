@@ -171,7 +171,7 @@ def test_all_pages_together_are_the_whole_log(long_log, desk):
 
 
 @pytest.mark.parametrize(
-    "page", ["0", "-1", "5", "6", "999999", "1000000", "9" * 400, "x", "", "1.5", "²"]
+    "page", ["0", "-1", "5", "6", "999999", "1000000", "9" * 5_000, "x", "", "1.5", "²"]
 )
 def test_an_absurd_page_is_no_fault(page, long_log, desk):
     answer = desk.get(at("event"), {"p": page}, follow=True)
