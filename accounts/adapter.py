@@ -4,6 +4,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.ratelimit import respond_429
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -24,6 +25,10 @@ class AccountAdapter(DefaultAccountAdapter):
         "incorrect_password": _("This is not your password."),
         "duplicate_email": _("This is your address already."),
     }
+
+    def is_open_for_signup(self, request):
+        """Not before there is an admin: the first person of all is made at /welcome/."""
+        return get_user_model().objects.exists()
 
     def is_safe_url(self, url):
         """After signing in one goes to a page of ours, named by its path alone."""

@@ -13,8 +13,12 @@ from pathlib import Path
 
 from tests.bench import report, scenarios
 from tests.bench.stage import Stage
+from tests.servers import PlainDaphne
 
 RATES = (50, 200, 500, 1000, 1500, 2000, 2500, 3000)
+# The same application without the extension that writes ready frames.
+PLAIN = "Rollcall in plain Daphne"
+PLAIN_RATES = (50, 200, 500, 1000)
 RIVALS = {
     "stock Channels, core": (2, 5, 10, 20),
     "stock Channels, pub/sub": (2, 5, 10, 20),
@@ -27,10 +31,14 @@ RIVALS = {
 
 def hot_rooms(stage, rounds):
     """Ours and the rivals' by turns, so that a noisy minute hits all alike."""
-    ours, rivals = [], {name: [] for name in RIVALS}
+    ours, rivals = [], {name: [] for name in (PLAIN, *RIVALS)}
     for nth in range(rounds):
         say(f"hot room, round {nth + 1} of {rounds}: Rollcall")
         ours.append(scenarios.hot_room(stage, RATES, rounds=1))
+        say(f"hot room, round {nth + 1} of {rounds}: {PLAIN}")
+        rivals[PLAIN].append(
+            scenarios.hot_room(stage, PLAIN_RATES, rounds=1, kind=PlainDaphne)
+        )
         for name, rates in RIVALS.items():
             say(f"hot room, round {nth + 1} of {rounds}: {name}")
             seen = scenarios.rival_room(stage, name, rates)

@@ -1,7 +1,7 @@
 """From what one process costs to what a crowd costs: python -m tests.bench.scaling
 
 `model` is arithmetic on the measured constants. `simulate` plays the same constants
-out, event by event: one event loop that reads, writes batches and fans out with a rest, as
+out: one event loop that reads, writes batches and fans out with a rest, as
 messaging/writer.py and messaging/hub.py do. Where the two agree, and agree with the
 benchmark, the model may be believed a little beyond it.
 """

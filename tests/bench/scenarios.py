@@ -43,12 +43,12 @@ def median_of(runs):
 # The hot room ------------------------------------------------------------------------
 
 
-def hot_room(stage, rates, people=500, speakers=100, rounds=3, seconds=5):
+def hot_room(stage, rates, people=500, speakers=100, rounds=3, seconds=5, **server):
     """One room, one process: {rate: what was seen}, medians over rounds."""
     stage.people_in(people)
     stage.room("hot", stage.people[:people])
     runs = {rate: [] for rate in rates}
-    with stage.servers() as (server,):
+    with stage.servers(**server) as (server,):
         for _round in range(rounds):
             for rate in rates:
                 runs[rate].append(

@@ -62,7 +62,7 @@ class Stage:
         return room
 
     @contextmanager
-    def servers(self, count=1, **environment):
+    def servers(self, count=1, kind=Rollcall, **environment):
         """So many server processes, ready."""
         host = connection.settings_dict["HOST"]
         user, name = connection.settings_dict["USER"], connection.settings_dict["NAME"]
@@ -76,7 +76,7 @@ class Stage:
         with ExitStack() as stack:
             started = []
             for _nth in range(count):
-                server = Rollcall(self.folder, **own).start()
+                server = kind(self.folder, **own).start()
                 stack.callback(server.stop)
                 started.append(server)
             yield started
