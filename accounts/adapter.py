@@ -27,7 +27,7 @@ class AccountAdapter(DefaultAccountAdapter):
     }
 
     def is_open_for_signup(self, request):
-        """Not before there is an admin: the first person of all is made at /welcome/."""
+        """Not before there is an admin: the first person is made at /welcome/."""
         return get_user_model().objects.exists()
 
     def is_safe_url(self, url):

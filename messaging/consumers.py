@@ -5,6 +5,7 @@ import logging
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.utils import translation
@@ -39,7 +40,7 @@ class Shut(Exception):
 class PersonConsumer(AsyncWebsocketConsumer):
     """A socket of somebody who is signed in; what the hub knows of it."""
 
-    channel_layer_alias = None  # the relay has the process's only channel
+    channel_layer = None  # the relay has the process's only channel
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -51,16 +52,20 @@ class PersonConsumer(AsyncWebsocketConsumer):
         self._shut = False
 
     async def __call__(self, scope, receive, send):
+        """Handle what comes, one by one. Channels' own loop makes a task for each frame
+        and hops through the one shared thread, for a layer and a database that sockets
+        here do not have."""
+        self.scope, self.base_send = scope, send
         self.frames = scope.get("extensions", {}).get("rollcall.frames")
-        # `disconnect` is not called on a fault or when the server stops; this is.
         try:
-            await super().__call__(scope, receive, send)
-        finally:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+        finally:  # `disconnect` is not called on a fault or when the server stops
             self.gone()
 
     async def dispatch(self, message):
-        """Channels' own would hop through the one shared thread for every frame, to
-        close database connections that sockets here do not have."""
         handler = message["type"].replace(".", "_")
         await getattr(self, handler)(message)
 

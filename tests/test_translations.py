@@ -1,5 +1,6 @@
 """Russian: all of it, and nothing but it. `make messages` gathers and compiles it."""
 
+import asyncio
 import io
 import re
 from html.parser import HTMLParser
@@ -17,7 +18,6 @@ from django.utils import translation
 from django.utils.translation.template import templatize
 
 from messaging.commands import COMMANDS
-from rooms.rights import Refused
 from tests.live import Page, sign_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -272,6 +272,7 @@ def test_who_may_join_reads_russian(room, alice, stranger, russian):
 def test_the_first_visitor_reads_russian(db, client):
     headers = {"accept-language": "ru"}
     assert_russian(client.get("/welcome/", headers=headers))
+    assert_russian(client.get("/accounts/signup/", headers=headers))
     assert_russian(client.post("/welcome/", SIGN_UP, headers=headers), status=422)
 
 
@@ -367,7 +368,7 @@ def told(frame):
 async def test_each_socket_speaks_the_language_of_its_person(
     serve, room, alice, bob, carol
 ):
-    """Also where the hub, which serves both, tells them why they are put out."""
+    """Also where writer and hub, which serve both, tell them what is refused."""
     server = serve()
 
     async def page(user, cookie="", **headers):
@@ -386,17 +387,14 @@ async def test_each_socket_speaks_the_language_of_its_person(
         assert told(await chooser.post("/help")).startswith("/me машет рукой")
         assert told(await russian.post("/clear")) == "Здесь у вас нет на это прав."
         assert told(await russian.post("")) == "В сообщении ничего нет."
+        await sync_to_async(room.archive)(alice)
+        refused = await asyncio.gather(russian.post("a"), english.post("b"))
+        assert list(map(told, refused)) == [
+            "Эта комната в архиве.",
+            "This room is archived.",
+        ]
         for person in (bob, carol):
             await sync_to_async(room.kick)(person, by=alice)
         assert await russian.closed() == await english.closed() == 4403
         assert told(russian.frames[-1]) == "Вы больше не состоите в этой комнате."
         assert told(english.frames[-1]) == "You are no member any more."
-
-
-def test_a_refusal_waits_for_the_language_of_its_reader():
-    """The writer refuses for many people at once; each reads it for themselves."""
-    from messaging.writer import _
-
-    refused = Refused("archived", _("This room is archived."))
-    with translation.override("ru"):
-        assert str(refused.detail) == "Эта комната в архиве."

@@ -13,7 +13,7 @@ URL = "/accounts/signup/"
 
 @pytest.fixture(autouse=True)
 def admin(request):
-    """Before there is an admin nobody can sign up; and they are none of these people."""
+    """Before there is an admin nobody can sign up; they are none of these people."""
     if "django_db" in request.keywords:
         request.getfixturevalue(
             "transactional_db"
