@@ -31,8 +31,8 @@ SWEEP_EVERY = 10  # seconds between two looks at whether the sessions still live
 MAX_GAP = 500  # events; a socket that is further behind starts anew
 READ_AT_ONCE = 500
 MAX_READS = 4  # for a feed that is behind; then it starts anew, with all its sockets
-YIELD_EVERY = 200  # sockets written to before the loop may do something else
-REST_FACTOR, MAX_REST = 2, 0.05
+YIELD_EVERY = 100  # sockets written to before the loop may do something else
+REST_FACTOR, MAX_REST = 2, 0.02
 KEEP_IDLE = 30  # seconds that a feed without sockets is kept
 REVOKES = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
 
