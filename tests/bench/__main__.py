@@ -22,10 +22,10 @@ PLAIN_RATES = (200, 500, 1000)
 RIVALS = {
     "stock Channels, core": (5, 10, 20),
     "stock Channels, pub/sub": (5, 10, 20),
-    "aiohttp loop": (100, 200, 300),
-    "Node ws": (200, 300, 400),
-    "Socket.IO + Redis": (100, 200, 300),
-    "bare send": (200, 400, 600),
+    "aiohttp loop": (100, 300, 600),
+    "Node ws": (200, 400, 600),
+    "Socket.IO + Redis": (100, 300, 500),
+    "bare send": (200, 600, 800),
 }
 
 

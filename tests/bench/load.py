@@ -20,6 +20,7 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13\r\nOrigin: {origin}\r\nCookie: {cookie}\r\n\r\n"
 )
 ZEROS = b"\x00\x00\x00\x00"
+PING, PONG = 0x89, 0x8A
 FILLER = "and some more words, as people use when they talk"
 READ = 1 << 20
 
@@ -192,6 +193,8 @@ class Swarm:
             self.heads[one] = head
 
     def _count(self, one, size):
+        if self._buffer[0] == PING:
+            self._answer_ping(one)
         marker, buffer = self._marker, self._buffer
         tail = self.tails[one]
         count = buffer.count(marker, 0, size)
@@ -205,6 +208,12 @@ class Swarm:
             self._sample(marker, size, self.samples)
         if self.measuring:
             self._sample(self._ack, size, self.ack_samples)
+
+    def _answer_ping(self, one):
+        """Only where a ping begins a read, as it does where little else is sent."""
+        size = self._buffer[1]
+        payload = bytes(self._buffer[2 : 2 + size])
+        one.send(struct.pack("!BB", PONG, 0x80 | size) + ZEROS + payload)
 
     def _sample(self, marker, size, samples):
         at = self._buffer.find(marker, 0, size)

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.management import call_command
@@ -38,6 +39,16 @@ class Stage:
 
     def close(self):
         self.redis.kill()
+
+    @contextmanager
+    def superuser(self):
+        """A cursor of PostgreSQL's own superuser, each statement for itself."""
+        host = connection.settings_dict["HOST"]
+        name = connection.settings_dict["NAME"]
+        with psycopg.connect(
+            host=host, user="postgres", dbname=name, autocommit=True
+        ) as line:
+            yield line.cursor()
 
     def people_in(self, count):
         """At least so many people, each signed in."""

@@ -1,6 +1,7 @@
 """An aiohttp server that loops over its sockets: `PORT`. It stores nothing."""
 
 import sys
+from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
@@ -16,7 +17,8 @@ async def chat(request):
         async for message in socket:
             if message.type == WSMsgType.TEXT:
                 for other in list(sockets):
-                    await other.send_str(message.data)
+                    with suppress(ConnectionError):  # it is closing
+                        await other.send_str(message.data)
     finally:
         sockets.discard(socket)
     return socket

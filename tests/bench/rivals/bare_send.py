@@ -7,6 +7,7 @@ import selectors
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=2048)
@@ -55,7 +56,10 @@ while True:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             inputs[one] = b""
             continue
-        data = one.recv(65536)
+        try:
+            data = one.recv(65536)
+        except OSError:
+            data = b""
         if not data:
             selector.unregister(one)
             live.discard(one)
@@ -67,4 +71,5 @@ while True:
             for payload in payloads:
                 frame = framed(payload)
                 for other in live:
-                    other.send(frame)
+                    with suppress(OSError):  # it is closing
+                        other.send(frame)
