@@ -184,6 +184,13 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# Pieces of pages that are the same for everybody; kept by each process while it lives.
+CACHES["fragments"] = {
+    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+    "LOCATION": "fragments",
+    "TIMEOUT": None,
+}
+
 # Accounts -------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"

@@ -44,10 +44,11 @@ export class Scroller {
       return this.toEnd()
     }
     const anchor = this.#anchor()
-    const before = anchor?.getBoundingClientRect().top
+    // Its lower edge: a line that is drawn together with an older one loses its head.
+    const before = anchor?.getBoundingClientRect().bottom
     change()
     if (!anchor?.isConnected || anchor.hidden) return
-    this.#box.scrollTop += anchor.getBoundingClientRect().top - before
+    this.#box.scrollTop += anchor.getBoundingClientRect().bottom - before
     this.#top = this.#box.scrollTop
   }
 

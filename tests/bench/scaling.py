@@ -17,15 +17,15 @@ from dataclasses import dataclass
 class Costs:
     """Of one server process, in seconds and bytes; docs/SCALING.md says from where."""
 
-    transaction: float = 0.0045  # one batch: lock, rights, keys, store, commit
-    draft: float = 0.00012  # each message more in a batch, with its rendering
-    read: float = 0.00025  # a frame from a browser: parse, queue, answer
-    write: float = 0.000018  # a frame to one socket, whatever is in it
-    event: float = 0.00000035  # each event more in that frame (280 bytes)
-    socket_bytes: int = 45_000  # an idle socket
+    transaction: float = 0.006  # one batch: lock, rights, keys, store, commit
+    draft: float = 0.00008  # each message more in a batch, with its rendering
+    read: float = 0.00015  # a frame from a browser: parse, queue, answer
+    write: float = 0.00001  # a frame to one socket, whatever is in it
+    event: float = 0.0000002  # each event more in that frame (280 bytes)
+    socket_bytes: int = 36_000  # an idle socket
     base_bytes: int = 110_000_000
     rest_factor: float = 2.0
-    longest_rest: float = 0.05
+    longest_rest: float = 0.02
     highest_load: float = 0.6  # of one core, at which we stop filling a process
 
 
@@ -147,7 +147,7 @@ class Loop:
 def tables():
     """The two tables of docs/SCALING.md, as text."""
     lines = ["| one room of 500 | p50 | p99 | load |", "|---|---:|---:|---:|"]
-    for rate in (50, 200, 500, 1000, 2000):
+    for rate in (50, 200, 500, 1000, 2000, 3000):
         seen = simulate(500, rate)
         lines.append(
             f"| {rate:,}/s | {seen['p50']:.0f} ms | {seen['p99']:.0f} ms |"
