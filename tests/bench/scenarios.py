@@ -410,7 +410,7 @@ def machine():
         "unknown processor",
     )
     memory = psutil.virtual_memory().total / 2**30
-    system = f"Linux {os.uname().release}"
+    system = "Linux " + os.uname().release.partition("-")[0]
     return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {system}"
 
 
