@@ -184,9 +184,11 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Pieces of pages that are the same for everybody; kept by each process while it lives.
+# Pieces of pages that are the same for everybody; kept by each process while it lives,
+# but not from who is changing the templates.
 CACHES["fragments"] = {
-    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+    "BACKEND": "django.core.cache.backends."
+    + ("dummy.DummyCache" if DEBUG else "locmem.LocMemCache"),
     "LOCATION": "fragments",
     "TIMEOUT": None,
 }

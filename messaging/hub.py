@@ -325,7 +325,8 @@ class Hub:
                 del self._by_session[name]
         if feed := socket.feed:
             feed.leave(socket)
-            self._loop.call_later(KEEP_IDLE, self._drop_idle, feed)
+            if not feed.sockets:
+                self._loop.call_later(KEEP_IDLE, self._drop_idle, feed)
 
     async def shut_all(self, code: int, detail) -> None:
         for socket in list(self.sockets):

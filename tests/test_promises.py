@@ -158,3 +158,13 @@ def test_every_custom_property_in_use_is_defined():
     defined |= set(re.findall(r"setProperty\(\s*[\"'](--[\w-]+)", scripts))
     assert len(used) > 10
     assert used <= defined, used - defined
+
+
+def test_what_all_pages_share_names_nobody():
+    """lines.html is kept for everybody who reads in one language."""
+    shared = (ROOT / "templates" / "messaging" / "lines.html").read_text()
+    theirs = re.findall(
+        r"\b(?:page|request|room|rooms|user|membership|may)\.\w+", shared
+    )
+    assert theirs == []
+    assert "data-slot" in shared
