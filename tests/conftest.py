@@ -103,6 +103,12 @@ def serve(transactional_db, tmp_path):
             server.stop()
 
 
+@pytest.fixture
+def pair(serve, redis_server):
+    """Two server processes that share PostgreSQL and Redis."""
+    return [serve(REDIS_URL=redis_server.url) for _nth in range(2)]
+
+
 @pytest.fixture(scope="session")
 def redis_process(pytestconfig, tmp_path_factory):
     redis = Redis(redis_program(pytestconfig), tmp_path_factory.mktemp("redis"))

@@ -11,6 +11,8 @@ from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from messaging import audit
+
 PATIENCE = 10  # seconds
 
 
@@ -20,6 +22,12 @@ def sign_in(user):
     client = Client()
     client.force_login(user)
     return client.session.session_key
+
+
+@sync_to_async
+def faults():
+    """What is wrong in the logs of all rooms; [] if nothing is."""
+    return [fault for rule in audit.RULES for fault in audit.faults(rule, 5)]
 
 
 class Line:
