@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psycopg
+import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,8 +37,7 @@ from tests.servers import (
     wait_until,
 )
 
-NGINX = ROOT / "deploy" / "nginx"
-POSTGRES = ROOT / "deploy" / "postgres"
+DEPLOY = ROOT / "deploy"
 SETTING = re.compile(r"^(\w+) = '?([^'\n]*)'?$", re.M)
 GAP = re.compile(r"\$\{([A-Z_]+)\}")
 
@@ -60,7 +60,7 @@ class PostgreSQL(Family):
         self.url = self.url_as("rollcall")
         self.owner_url = self.url_as("rollcall_owner")
         options = {
-            **settings_in(POSTGRES / "rollcall.conf"),
+            **settings_in(DEPLOY / "postgres" / "rollcall.conf"),
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -82,7 +82,7 @@ class PostgreSQL(Family):
 
     def wait_until_ready(self):
         super().wait_until_ready()
-        self.execute((POSTGRES / "roles.sql").read_text())
+        self.execute((DEPLOY / "postgres" / "roles.sql").read_text())
         return self
 
     def is_ready(self):
@@ -97,6 +97,28 @@ class PostgreSQL(Family):
         with psycopg.connect(url, autocommit=True, connect_timeout=3) as superuser:
             cursor = superuser.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
+
+
+class GuardedRedis(Redis):
+    """Redis as in deploy/redis, by TCP: .url is the chat's, .client an operator's."""
+
+    def __init__(self, folder):
+        super().__init__(redis_program(), folder)
+        passwords = {
+            f"REDIS_{name}": secrets.token_urlsafe()
+            for name in ("PASSWORD", "OPERATOR_PASSWORD")
+        }
+        conf = Path(folder) / "redis.conf"
+        render(DEPLOY / "redis" / "rollcall.conf.template", conf, passwords)
+        place = ["--unixsocket", "", "--dir", folder]
+        place += ["--bind", "127.0.0.1", "--port", self.port]
+        self.command = [str(word) for word in (self.command[0], conf, *place)]
+        self.url = self.url_as("rollcall", passwords["REDIS_PASSWORD"])
+        operator = self.url_as("operator", passwords["REDIS_OPERATOR_PASSWORD"])
+        self.client = redis.Redis.from_url(operator, socket_timeout=1)
+
+    def url_as(self, user, password):
+        return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
 
 
 class Daphne(Rollcall):
@@ -118,7 +140,8 @@ class Nginx(Family):
         self.url = f"http://127.0.0.1:{self.port}"
         self.etc = Path(folder) / "nginx"
         self.etc.mkdir()
-        self.render(self.own_values() | values)
+        for template in (DEPLOY / "nginx").glob("*.template"):
+            render(template, self.etc / template.stem, self.own_values() | values)
         conf = self.etc / "nginx.conf"
         command = [nginx_program(), "-c", conf, "-e", "stderr", "-g", "daemon off;"]
         super().__init__(command, folder, "nginx-stderr")
@@ -140,13 +163,6 @@ class Nginx(Family):
             "DOORS_PER_ADDRESS": 1000,
             "SOCKETS_PER_ADDRESS": 10_000,
         }
-
-    def render(self, values):
-        """Write the files with their gaps filled in, as envsubst does."""
-        for template in NGINX.glob("*.template"):
-            text = template.read_text()
-            text = GAP.sub(lambda gap: str(values.get(gap[1], "")), text)
-            (self.etc / template.stem).write_text(text)
 
     def is_ready(self):
         return (self.etc / "nginx.pid").exists() and len(self.members()) > 1
@@ -194,7 +210,7 @@ class Deployment:
     def __init__(self, folder, daphnes=3, *, tls=False, nginx=None, **environment):
         self.folder = Path(folder)
         self.postgres = PostgreSQL(self.folder)
-        self.redis = Redis(redis_program(), self.folder)
+        self.redis = GuardedRedis(self.folder)
         names = [f"daphne-{nth}" for nth in range(daphnes)]
         sockets = [
             f"server unix:{self.folder / name}.sock max_fails=0;" for name in names
@@ -268,6 +284,12 @@ class Deployment:
             text=True,
             check=True,
         ).stdout
+
+
+def render(template, path, values):
+    """Write the template with its gaps filled in, as envsubst does."""
+    text = template.read_text()
+    path.write_text(GAP.sub(lambda gap: str(values.get(gap[1], "")), text))
 
 
 def settings_in(path):
