@@ -23,7 +23,7 @@ def tell(state):
 
 
 def tell_while_alive():
-    """From Twisted's loop, and so only while it turns, twice in the time it is given."""
+    """Twice in the time that systemd gives, while Twisted's loop turns."""
     tell("READY=1")
     if given := int(os.environ.get("WATCHDOG_USEC", 0)):
         LoopingCall(tell, "WATCHDOG=1").start(given / 1e6 / 2)
