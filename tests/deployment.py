@@ -39,7 +39,7 @@ from tests.servers import (
 
 DEPLOY = ROOT / "deploy"
 SETTING = re.compile(r"^(\w+) = '?([^'\n]*)'?$", re.M)
-GAP = re.compile(r"\$\{([A-Z_]+)\}")
+GAP = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
 
 class PostgreSQL(Family):
@@ -150,6 +150,7 @@ class Nginx(Family):
     def own_values(self):
         return {
             "SCHEME": "http",
+            "IF_INET6": "# ",
             "HTTP_LISTEN": f"127.0.0.1:{self.port}",
             "METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             "SERVER_NAME": "127.0.0.1",
