@@ -9,7 +9,7 @@ from daphne.server import Server as Daphne
 from django.conf import settings
 from twisted.internet.defer import Deferred
 
-from config import frames
+from config import frames, systemd
 from messaging import runtime
 
 # Of the 30 s that a service manager gives; the rest is for the last lines of the log.
@@ -53,6 +53,7 @@ class Server(Daphne):
         self.ws_factory.protocol = frames.SocketProtocol
         self.listener.listen(self.http_factory)
         self.on_ready()
+        systemd.tell_while_alive()
 
     def kill_all_applications(self):
         """Called before the reactor stops, which waits for what this returns. Daphne's
@@ -101,4 +102,5 @@ def run(application, listener, on_ready):
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     Server(application, listener, on_ready).run()
+    systemd.tell("STOPPING=1")
     runtime.retire()
