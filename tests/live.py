@@ -148,14 +148,16 @@ class Page(Line):
     async def post(self, body, key=None):
         """Send it; the answer, which is an ack, a notice or an error."""
         key = key or f"key-{next(self.keys)}"
+        before = len(self._answers(key))
         await self.send(json.dumps({"type": "post", "key": key, "body": body}))
-        return await self.answer(key)
+        return (await self.until(lambda: self._answers(key)[before:]))[0]
 
     async def answer(self, key):
-        def answered():
-            return [frame for frame in self.frames if frame.get("key") == key]
+        """The first answer to what was posted with this key."""
+        return (await self.until(lambda: self._answers(key)))[0]
 
-        return (await self.until(answered))[0]
+    def _answers(self, key):
+        return [frame for frame in self.frames if frame.get("key") == key]
 
     async def say(self, body, key=None):
         """Say it; its number."""

@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
-from websockets.exceptions import InvalidMessage
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from messaging import limits
 from messaging.limits import ENTERING, Gate
@@ -79,7 +79,8 @@ async def test_what_was_posted_is_acked_or_can_be_repeated(serve, room, bob):
     async with Page(server, room, key) as two:
         for name in keys:
             post = {"type": "post", "key": name, "body": name}
-            await two.send(json.dumps(post))
+            with suppress(ConnectionClosed):
+                await two.send(json.dumps(post))
             if name == "post-150":
                 stopping = asyncio.ensure_future(sync_to_async(server.stop)())
             await asyncio.sleep(0.002)
@@ -185,13 +186,12 @@ async def test_a_database_that_falls_silent_is_given_up_and_asked_anew(
             began = time.monotonic()
             assert (await two.post("unheard", key="unheard"))["code"] == "try_later"
             assert time.monotonic() - began < 4
-            while (await two.post("again", key=f"again-{began}"))["type"] != "ack":
-                two.frames[:] = [f for f in two.frames if f["type"] != "error"]
+            while (await two.post("again", key="again"))["type"] != "ack":
                 assert time.monotonic() - began < 20
         finally:
             for pid in silent:
                 os.kill(pid, signal.SIGCONT)
         assert two.close_code is None
-        assert await two.say("unheard", key="unheard-2")
+        assert await two.say("unheard", key="unheard")
     assert "gone silent" in server.log
     assert await faults() == []
