@@ -45,7 +45,6 @@ class Feed:
         self.sockets: set = set()  # live, or on their way
         self._live: set = set()  # those that get what is sent
         self._news = asyncio.Event()
-        self._announced = 0  # the highest number heard of
         self._reading: asyncio.Task | None = None
         self._start_at(start, records)
         self._task = asyncio.create_task(self._run())
@@ -53,6 +52,7 @@ class Feed:
     def _start_at(self, start: Snapshot, records: list[Record]) -> None:
         self.epoch = start.epoch
         self.known = self.sent = start.head
+        self._announced = start.head  # the highest number heard of
         self.floor = start.floor
         self.room = start.room
         self.here = {person["id"]: person for person in start.here}
