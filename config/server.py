@@ -44,6 +44,7 @@ class Server(Daphne):
         self.on_ready = on_ready
 
     def listen(self):
+        self.ws_factory.protocol = frames.SocketProtocol
         self.listener.listen(self.http_factory)
         self.on_ready()
 

@@ -131,10 +131,11 @@ class PersonConsumer(AsyncWebsocketConsumer):
         with translation.override(self.language):  # the hub's own may be another
             farewell = protocol.error(str(int(code)), detail)
         await self.deliver(farewell)
-        try:
-            await self.close(code=int(code))
-        except Exception as error:
-            logger.info("a socket could not be closed: %r", error)
+        for one in (int(code), 1000):  # plain Daphne takes no 1012
+            try:
+                return await self.close(code=one)
+            except Exception as error:
+                logger.info("a socket could not be closed: %r", error)
 
 
 class RoomsConsumer(PersonConsumer):
