@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import person_of
-from messaging import commands, protocol, runtime
+from messaging import commands, metrics, protocol, runtime
 from messaging.gateway import in_database
 from messaging.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
@@ -106,6 +107,10 @@ class PersonConsumer(AsyncWebsocketConsumer):
         """The socket is no more, for whatever reason."""
         runtime.current().hub.leave(self)
 
+    async def disconnect(self, code):
+        if not self._shut:
+            metrics.lost(code)
+
     def write(self, wire):
         """Send a frame that is ready for the wire; who reads too slowly is closed."""
         if self.frames.write(wire) > MAX_WAITING and not self._shut:
@@ -127,6 +132,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         if self._shut:
             return
         self._shut = True
+        metrics.closed(code)
         runtime.current().hub.leave(self)
         with translation.override(self.language):  # the hub's own may be another
             farewell = protocol.error(str(int(code)), detail)
@@ -207,6 +213,7 @@ class RoomConsumer(PersonConsumer):
             _in_background(runtime.current().writer.write(departure))
 
     async def disconnect(self, code):
+        await super().disconnect(code)
         if code in NORMAL_CLOSURES:
             self._cause = Cause.CLOSED
 
@@ -239,16 +246,20 @@ class RoomConsumer(PersonConsumer):
         answering.add_done_callback(self._answering.discard)
 
     async def _answer(self, post):
+        began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 frame = await self._do(post)
+            metrics.ACK.observe(time.monotonic() - began)
         except Refused as refused:
             frame = protocol.error(refused.code, refused.detail, post.key)
         except (Unknown, TimeoutError):
+            metrics.UNKNOWN.inc()
             detail = _("The database does not answer. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
         except Exception:
             logger.exception("a post could not be answered")
+            metrics.UNKNOWN.inc()
             detail = _("Something went wrong here. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
         await self.deliver(frame)

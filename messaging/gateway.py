@@ -7,10 +7,13 @@ quarter of a transaction's time. A line that breaks costs one job, of unknown fa
 """
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import translation
+
+from messaging import metrics
 
 THREADS = 6  # of the pool's connections; the others are for pages
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
@@ -20,10 +23,12 @@ async def in_database(function, *args):
     """Run `function(*args)` in a database thread; its result, or its exception."""
     loop = asyncio.get_running_loop()
     language = translation.get_language()  # of who asks; it stays in its thread
-    return await loop.run_in_executor(_threads, _work, language, function, *args)
+    asked = time.monotonic()
+    return await loop.run_in_executor(_threads, _work, asked, language, function, *args)
 
 
-def _work(language, function, *args):
+def _work(asked, language, function, *args):
+    metrics.DATABASE_WAIT.observe(time.monotonic() - asked)
     try:
         with translation.override(language, deactivate=True):
             return function(*args)

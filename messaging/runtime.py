@@ -4,8 +4,10 @@ import asyncio
 import logging
 import weakref
 
+from messaging import metrics
 from messaging.hub import Hub
 from messaging.limits import Bucket
+from messaging.loop import LoopLag
 from messaging.presence import Presence
 from messaging.writer import Writer
 
@@ -22,8 +24,11 @@ class Runtime:
         self.writer = Writer()
         self.hub = Hub()
         self.presence = Presence(self.hub)
+        self.lag = LoopLag()
+        self.draining = False  # stopping: nobody new shall come
         self.buckets = weakref.WeakValueDictionary()  # {user_id: Bucket}
         hub, relay = self.hub, self.hub.relay
+        metrics.watch(self)
         self._tasks = [
             self.loop.create_task(_keep_running(work))
             for work in (
@@ -32,6 +37,7 @@ class Runtime:
                 hub.sweep_sessions,
                 relay.listen,
                 relay.send,
+                self.lag.measure,
             )
         ]
 

@@ -237,7 +237,7 @@ async def test_a_fresh_start_forgets_what_was_announced(feed, room, bob):
     feed.take([], 99)
     assert feed._reading
     await feed.start_over("epoch")
-    await asyncio.wait([feed.catch_up()])
+    await asyncio.wait([feed.catch_up("poll")])
     feed.take(await sync_to_async(say)(room, bob, 1), 5)
     assert feed.known == 5
     assert feed._reading is None
