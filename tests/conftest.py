@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis
 from playwright.sync_api import sync_playwright
 
 from config import embedded, static
-from tests.servers import Redis, Rollcall
+from tests.servers import Postgres, Redis, Rollcall
 
 pytest_plugins = ["tests.cast"]
 
@@ -82,6 +82,13 @@ def database_url():
     """Of the test database, for other processes."""
     server = connection.settings_dict
     return f"postgres://{server['USER']}@/{server['NAME']}?host={server['HOST']}"
+
+
+@pytest.fixture
+def postgres(transactional_db):
+    """The tests' own PostgreSQL: .pause(), .resume(), .stop(), .start()."""
+    yield Postgres(settings.VAR_DIR)
+    connection.close()  # it may have gone with its server
 
 
 # Servers --------------------------------------------------------------------------
