@@ -86,9 +86,8 @@ def database_url():
 
 @pytest.fixture
 def postgres(transactional_db):
-    """The tests' own PostgreSQL: .pause(), .resume(), .stop(), .start()."""
-    yield Postgres(settings.VAR_DIR)
-    connection.close()  # it may have gone with its server
+    """The PostgreSQL of all tests, to .pause() and .resume()."""
+    return Postgres(settings.VAR_DIR)
 
 
 # Servers --------------------------------------------------------------------------

@@ -146,7 +146,7 @@ class Redis(Process):
 
 
 class Postgres:
-    """The embedded PostgreSQL of this run, which can be hurt as a whole."""
+    """The embedded PostgreSQL in the folder `var`, which can be hurt as a whole."""
 
     def __init__(self, var):
         self.var = var

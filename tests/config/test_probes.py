@@ -1,6 +1,8 @@
 """What a prober is told: of a server that lives, can serve, or has something amiss."""
 
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -9,7 +11,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from config.probes import is_local, process_troubles
-from tests.servers import wait_until
+from tests.servers import Postgres, Rollcall, var_dir, wait_until
 from tests.watching import readyz, wait_until_ready
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,7 +98,19 @@ NO_DATABASE = {
 }
 
 
-def test_while_postgresql_is_gone_a_server_lives_and_is_not_ready(server, postgres):
+@pytest.fixture
+def alone(tmp_path):
+    """A server and its own PostgreSQL, whom nobody else would miss."""
+    var = Path(tempfile.mkdtemp(dir=var_dir()))
+    var.chmod(0o711)  # for PostgreSQL's account to pass through
+    server = Rollcall(tmp_path, VAR_DIR=var).start()
+    wait_until_ready(server)
+    yield server, Postgres(var)
+    server.stop()
+
+
+def test_while_postgresql_is_gone_a_server_lives_and_is_not_ready(alone):
+    server, postgres = alone
     postgres.stop()
     try:
         time.sleep(1.1)
