@@ -142,7 +142,7 @@ fill_in() { # TEMPLATE: with the variables it names, which are exported, filled 
 # The steps ------------------------------------------------------------------------
 
 install_packages() {
-    local wanted=(nginx-light redis-server postgresql python3-venv gettext-base openssl curl)
+    local wanted=(nginx redis-server postgresql python3-venv gettext-base openssl curl)
     local missing=() package
     [[ ! $acme ]] || wanted+=(certbot)
     for package in "${wanted[@]}"; do

@@ -100,7 +100,7 @@ class PostgreSQL(Family):
 
 
 class GuardedRedis(Redis):
-    """Redis as in deploy/redis, by TCP: .url is the chat's, .client an operator's."""
+    """Redis as in deploy/redis; .url (by TCP) is the chat's, .client an operator's."""
 
     def __init__(self, folder):
         super().__init__(redis_program(), folder)
@@ -110,10 +110,11 @@ class GuardedRedis(Redis):
         }
         conf = Path(folder) / "redis.conf"
         render(DEPLOY / "redis" / "rollcall.conf.template", conf, passwords)
-        place = ["--unixsocket", "", "--dir", folder]
-        place += ["--bind", "127.0.0.1", "--port", self.port]
+        path = Path(folder) / "redis.sock"
+        place = ["--unixsocket", path, "--bind", "127.0.0.1", "--port", self.port]
         self.command = [str(word) for word in (self.command[0], conf, *place)]
         self.url = self.url_as("rollcall", passwords["REDIS_PASSWORD"])
+        self.socket_url = f"unix://rollcall:{passwords['REDIS_PASSWORD']}@{path}"
         operator = self.url_as("operator", passwords["REDIS_OPERATOR_PASSWORD"])
         self.client = redis.Redis.from_url(operator, socket_timeout=1)
 

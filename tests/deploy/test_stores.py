@@ -6,7 +6,8 @@ import pytest
 import redis
 from psycopg.errors import InsufficientPrivilege
 
-from tests.deployment import DEPLOY
+from tests.deploy.conftest import settle
+from tests.deployment import DEPLOY, Deployment
 from tests.live import Page
 
 
@@ -93,6 +94,20 @@ async def test_all_that_the_chat_wants_of_redis_is_allowed(deployed, keys, lobby
     assert deployed.redis.client.pubsub_channels()
     assert deployed.redis.client.acl_log() == []
     assert not any("Redis" in daphne.log for daphne in deployed.daphnes)
+
+
+class BySocket(Deployment):
+    def environment_of(self, nth):
+        return {"REDIS_URL": self.redis.socket_url}
+
+
+async def test_the_chat_reaches_redis_by_its_unix_socket(deploy, lobby):
+    deployment = deploy(BySocket, daphnes=1)
+    async with Page(deployment, lobby, settle(deployment)["ann"]) as ann:
+        await ann.say("hello")
+    clients = deployment.redis.client.client_list(_type="pubsub")
+    assert [client["addr"].endswith("redis.sock:0") for client in clients] == [True]
+    assert deployment.redis.client.acl_log() == []
 
 
 def test_redis_keeps_nothing(deployed):
