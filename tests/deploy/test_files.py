@@ -78,7 +78,7 @@ def test_a_dry_run_shows_every_step_and_does_none():
         (["--name", "chat; rm -rf /"], "--name must be a name"),
         (["--name"], "--name needs a value"),
         (["--nmae", "chat.example.org"], "--nmae is no option"),
-        (["--name", "a.b", "--processes", "0"], "--processes must be 1 to 99"),
+        (["--name", "a.b", "--processes", "0"], "--processes must be 1 to 16"),
         (
             ["--name", "a.b", "--certificate", "x"],
             "--certificate and --key go together",
