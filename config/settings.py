@@ -100,18 +100,32 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Stores ---------------------------------------------------------------------------
 
+# A server that went away without a word is found out in seconds, not in hours.
+DATABASE_LINE = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 DATABASES = {
     "default": {
         **(DATABASE or embedded.database(VAR_DIR)),
         "CONN_MAX_AGE": 0,  # a connection kept by a thread would leak under ASGI
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 3, **DATABASE.get("OPTIONS", {})},
+        "OPTIONS": {**DATABASE_LINE, **DATABASE.get("OPTIONS", {})},
     }
 }
 # A command takes the time it needs. In a server (`config/asgi.py`) nobody may keep the
 # others waiting.
 SERVING_DATABASE_OPTIONS = {
-    "pool": {"min_size": 1, "max_size": env.number("DATABASE_POOL", 10), "timeout": 3},
+    "pool": {
+        "min_size": 1,
+        "max_size": env.number("DATABASE_POOL", 10),
+        "timeout": 3,
+        # An attempt waits longer each time; after an outage nobody shall wait for it.
+        "reconnect_timeout": 2,
+    },
     "options": (
         "-c statement_timeout=3s -c lock_timeout=2s"
         " -c idle_in_transaction_session_timeout=5s"
@@ -269,9 +283,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = VAR_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-    },
+    "staticfiles": {"BACKEND": "config.static.Storage"},
 }
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
@@ -285,9 +297,15 @@ LOGGING = {
             "()": "config.log.OneLineFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
+        },
+        "json": {"()": "config.log.JSONFormatter"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": env.choice("LOG_FORMAT", "line", "json"),
         }
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "WARNING"},

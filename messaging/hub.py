@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import random
+import time
 from collections import defaultdict, deque
 from itertools import islice
 
@@ -17,7 +18,7 @@ import orjson
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import alive
-from messaging import history, protocol
+from messaging import history, metrics, protocol
 from messaging.gateway import in_database
 from messaging.history import RING, Record, Snapshot
 from messaging.protocol import Close
@@ -33,6 +34,9 @@ READ_AT_ONCE = 500
 MAX_READS = 4  # for a feed that is behind; then it starts anew, with all its sockets
 YIELD_EVERY = 100  # sockets written to before the loop may do something else
 REST_FACTOR, MAX_REST = 2, 0.02
+# Of sockets that are sent away. A hundred a second, and whatever their number, all gone
+# in 10 s: the other processes take them in meanwhile.
+GROUP, GROUP_EVERY, MAX_GROUPS = 20, 0.2, 50
 KEEP_IDLE = 30  # seconds that a feed without sockets is kept
 REVOKES = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
 
@@ -45,7 +49,6 @@ class Feed:
         self.sockets: set = set()  # live, or on their way
         self._live: set = set()  # those that get what is sent
         self._news = asyncio.Event()
-        self._announced = 0  # the highest number heard of
         self._reading: asyncio.Task | None = None
         self._start_at(start, records)
         self._task = asyncio.create_task(self._run())
@@ -53,6 +56,8 @@ class Feed:
     def _start_at(self, start: Snapshot, records: list[Record]) -> None:
         self.epoch = start.epoch
         self.known = self.sent = start.head
+        self._announced = start.head  # the highest number heard of
+        self._heard_at = 0.0  # the time of the first news of what waits to be sent
         self.floor = start.floor
         self.room = start.room
         self.here = {person["id"]: person for person in start.here}
@@ -65,18 +70,21 @@ class Feed:
 
     def take(self, records: list[Record], last: int) -> None:
         """News of the log, which has grown to at least `last`."""
+        if self._announced <= self.sent:
+            self._heard_at = time.monotonic()
         for record in records:
             if record.seq == self.known + 1:
                 self._ring.append(record)
                 self.known = record.seq
         self._news.set()
-        self._announced = max(self._announced, last)
+        self._announced = max(self._announced, last, self.known)
         if self._announced > self.known:
-            self.catch_up()
+            self.catch_up("news")
 
-    def catch_up(self) -> asyncio.Task:
+    def catch_up(self, found_by: str) -> asyncio.Task:
         """Read what is missing from the database; one reader at a time."""
         if self._reading is None:
+            metrics.GAPS.labels(found_by).inc()
             self._reading = asyncio.create_task(self._read())
             self._reading.add_done_callback(self._has_read)
         return self._reading
@@ -87,6 +95,7 @@ class Feed:
             records = await in_database(history.records, self.room_id, first, last)
             numbers = [record.seq for record in records]
             if numbers != list(range(first, first + len(numbers))):
+                metrics.HOLES.inc()
                 raise RuntimeError(
                     f"the log of room {self.room_id} has a hole: {numbers}"
                 )
@@ -103,6 +112,7 @@ class Feed:
     async def start_over(self, reason: str) -> None:
         """Begin at the room's head again, and have every page do the same."""
         self._start_at(*await in_database(history.opening, self.room_id))
+        metrics.RESETS.labels(reason).inc(len(self._live))
         for socket in list(self.sockets):
             if socket in self._live:
                 await socket.deliver(protocol.reset(reason, self.sent))
@@ -134,7 +144,7 @@ class Feed:
 
     async def _send_batch(self) -> None:
         """Send all that waits as one frame, but nothing after somebody was put out."""
-        batch, leaving = [], None
+        batch, leaving, heard_at = [], None, self._heard_at
         for record in self._between(self.sent, self.known):
             batch.append(record.json)
             self.sent = record.seq
@@ -143,6 +153,7 @@ class Feed:
                 break
         for frame in protocol.frames_of(batch):
             await self._write(frame)
+        metrics.DELIVERY.observe(time.monotonic() - heard_at)
         if leaving:
             await self._put_out(leaving)
         self._trim()
@@ -202,6 +213,7 @@ class Feed:
         head, reason = self.sent, self._reset_reason(cursor)
         await socket.deliver(self._welcome(socket))
         if reason:
+            metrics.RESETS.labels(reason).inc()
             await socket.deliver(protocol.reset(reason, head))
         seen = head if reason or cursor is None else cursor.seq
         while seen < self.sent:
@@ -223,7 +235,7 @@ class Feed:
         if self.sent >= seq:
             return
         if self.known < seq:
-            await self.catch_up()
+            await self.catch_up("join")
         while self.sent < min(seq, self.known):
             await asyncio.sleep(0.005)
 
@@ -332,6 +344,17 @@ class Hub:
         for socket in list(self.sockets):
             await socket.shut(code, detail)
 
+    async def send_all_away(self) -> None:
+        """Have all pages come back later, group by group, as the process stops."""
+        while sockets := list(self.sockets):
+            random.shuffle(sockets)
+            size = max(GROUP, len(sockets) // MAX_GROUPS)
+            for start in range(0, len(sockets), size):
+                group = sockets[start : start + size]
+                await asyncio.gather(*(socket.send_away() for socket in group))
+                if start + size < len(sockets):
+                    await asyncio.sleep(GROUP_EVERY * random.uniform(0.5, 1.5))
+
     async def _end_session(self, name: str, goes_on: bool = False) -> None:
         for socket in list(self._by_session.get(name, ())):
             if goes_on:  # under a new key, which the browser has by now
@@ -417,7 +440,7 @@ class Hub:
             if epoch != feed.epoch:
                 await feed.start_over("epoch")
             elif heads.get(room_id, 0) > feed.known:
-                feed.catch_up()
+                feed.catch_up("poll")
         await self._tell_here(here)
 
     async def _tell_here(self, here: dict[str, int]) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from config import embedded, static
 from tests.deployment import Deployment, new_folder, nginx_program
-from tests.servers import Redis, Rollcall, redis_program
+from tests.servers import Postgres, Redis, Rollcall, redis_program
 
 pytest_plugins = ["tests.cast"]
 
@@ -83,6 +83,12 @@ def database_url():
     return f"postgres://{server['USER']}@/{server['NAME']}?host={server['HOST']}"
 
 
+@pytest.fixture
+def postgres(transactional_db):
+    """The PostgreSQL of all tests, to .pause() and .resume()."""
+    return Postgres(settings.VAR_DIR)
+
+
 # Servers --------------------------------------------------------------------------
 
 
@@ -100,6 +106,12 @@ def serve(transactional_db, tmp_path):
     for server in servers:
         if server.is_running:
             server.stop()
+
+
+@pytest.fixture
+def pair(serve, redis_server):
+    """Two server processes that share PostgreSQL and Redis."""
+    return [serve(REDIS_URL=redis_server.url) for _nth in range(2)]
 
 
 def leave_out_redis(config):
