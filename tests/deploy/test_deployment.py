@@ -9,14 +9,21 @@ import httpx
 import psutil
 import pytest
 
+from tests.conftest import need_programs_to_deploy
 from tests.deploy.conftest import settle
+from tests.deployment import Deployment, new_folder
 from tests.live import Page
 from tests.servers import ROOT, own_environment, wait_until
 
 
-@pytest.fixture
-def small(deploy):
-    return deploy(daphnes=1)
+@pytest.fixture(scope="module")
+def small(pytestconfig):
+    need_programs_to_deploy(pytestconfig)
+    deployment = Deployment(new_folder(), daphnes=1)
+    deployment.start()
+    deployment.keys = settle(deployment)
+    yield deployment
+    deployment.stop()
 
 
 def is_served(deployment):
@@ -29,7 +36,8 @@ def children_of(pid):
     return psutil.Process(pid).children(recursive=True)
 
 
-def test_it_leaves_nothing_behind(small):
+def test_it_leaves_nothing_behind(deploy):
+    small = deploy(daphnes=1)
     parts = [small.postgres, small.redis, small.nginx, *small.daphnes]
     pids = [part.process.pid for part in parts]
     processes = [psutil.Process(pid) for pid in pids]
@@ -43,19 +51,18 @@ def test_it_leaves_nothing_behind(small):
 
 
 def test_every_part_comes_back_after_kill(small):
-    keys = settle(small)
     for part in (small.postgres, small.redis, small.nginx, *small.daphnes):
         part.kill()
         assert not part.is_running
         part.start()
         wait_until(lambda: is_served(small))
-    cookies = {"sessionid": keys["ann"]}
+    cookies = {"sessionid": small.keys["ann"]}
     with httpx.Client(base_url=small.url, cookies=cookies) as ann:
         assert "lobby" in ann.get("/rooms/lobby/").text
 
 
 async def test_postgres_is_paused_as_a_whole(small, lobby):
-    async with Page(small, lobby, settle(small)["ann"]) as ann:
+    async with Page(small, lobby, small.keys["ann"]) as ann:
         await ann.say("before")
         small.postgres.pause()
         answer = await ann.post("meanwhile", key="one")
