@@ -17,6 +17,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 from cryptography import x509
@@ -173,13 +174,25 @@ class Nginx(Family):
 
     def reload(self):
         """New workers with the files as they are now; the former keep their sockets."""
-        before = set(self.members())
+        former = self.workers()
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: set(self.members()) - before)
+        wait_until(lambda: set(self.workers()) - set(former))
+        wait_until(lambda: all(map(is_leaving, former)))
+
+    def workers(self):
+        return self.members()[1:]
 
     @property
     def access_log(self):
         return (self.etc / "access.log").read_text()
+
+
+def is_leaving(worker):
+    """Whether it takes no new connections any more."""
+    try:
+        return "shutting down" in " ".join(worker.cmdline())
+    except psutil.NoSuchProcess:
+        return True
 
 
 class TLSNginx(Nginx):
