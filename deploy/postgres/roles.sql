@@ -1,0 +1,28 @@
+-- Two roles for the database this is run in, as a superuser; again, nothing changes.
+-- rollcall_owner owns the tables and changes their form (`manage.py prepare`). rollcall
+-- serves: it reads and writes rows, and can neither make nor drop anything.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rollcall_owner') THEN
+        CREATE ROLE rollcall_owner LOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rollcall') THEN
+        CREATE ROLE rollcall LOGIN;
+    END IF;
+    EXECUTE format('ALTER DATABASE %I OWNER TO rollcall_owner', current_database());
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO rollcall', current_database());
+END
+$$;
+ALTER ROLE rollcall NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT 80;
+ALTER ROLE rollcall_owner NOSUPERUSER NOCREATEDB NOCREATEROLE;
+ALTER SCHEMA public OWNER TO rollcall_owner;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO rollcall;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rollcall;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO rollcall;
+ALTER DEFAULT PRIVILEGES FOR ROLE rollcall_owner IN SCHEMA public
+    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO rollcall;
+ALTER DEFAULT PRIVILEGES FOR ROLE rollcall_owner IN SCHEMA public
+    GRANT USAGE, SELECT ON SEQUENCES TO rollcall;
