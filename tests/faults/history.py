@@ -17,15 +17,16 @@ The run
     settled   the time to get well again is over; `dump` and `state` follow
     sample    process, pid, rss (bytes), fds, threads; and, where process is "postgres"
               or "redis", sessions (client connections). Once more after `settled`
-    log       process, line: what it wrote that is an error, a traceback, or unforeseen
+    log       process, line: what it wrote that nobody should have to read (an error, a
+              traceback) and that does not rightly tell of a fault
 
 What clients do; each but `invoke` may be missing. `op` is send, join, leave, kick or
 logout; `key` names what is sent, `act` (from `name_act`) any other act.
     invoke    client, conn, user, room, op, key | act, body (digest; of a send), of (a
               name; of a kick): somebody wants it. Once for each
     send      client, conn, key: it goes over this line, for the first time or again
-    ok        client, conn, room, op, key | act, seq (None where nothing had to be done):
-              acknowledged
+    ok        client, conn, room, op, key | act, seq (None where nothing had to be
+              done): acknowledged
     fail      client, conn, room, op, key | act, code: refused; surely not stored, and
               not to be repeated
     info      client, conn, room, op, key | act, why (an error code, "unanswered" …):
