@@ -7,6 +7,7 @@ at their next poll.
 from accounts.signals import session_ended
 from messaging import runtime
 from messaging.history import Record
+from messaging.protocol import Line
 from rooms.signals import appended
 
 
@@ -17,7 +18,8 @@ def listen():
 
 def _grown(room_id, events, **_signal):
     if live := runtime.current():
-        _tell(live, live.hub.grown, room_id, [Record.of(event) for event in events])
+        records = [Record.of(Line.of(event)) for event in events]
+        _tell(live, live.hub.grown, room_id, records)
 
 
 def _ended(session_key, successor, **_signal):

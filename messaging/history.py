@@ -1,13 +1,13 @@
 """Reading the logs of rooms: pages for people, records for the hub. All sync."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from django.db.models import Min, OuterRef, Subquery
+from django.db import connection
 
 from messaging import protocol
+from messaging.protocol import LINE_COLUMNS, Line
 from rooms.log import reading
-from rooms.models import Event, Head, Installation, Membership, Room, Visit
+from rooms.models import Event, Head, Installation, Room
 from rooms.models.log import timestamp
 
 RING = 1_000  # the newest records that a hub keeps in memory
@@ -22,12 +22,11 @@ class Record(NamedTuple):
     json: bytes
 
     @classmethod
-    def of(cls, event):
-        return cls(event.seq, event.kind, protocol.encode(protocol.event(event)))
+    def of(cls, line):
+        return cls(line.seq, line.kind, protocol.encode(protocol.event(line)))
 
 
-@dataclass(slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A room at its head: what a page, or a hub, starts from."""
 
     epoch: str
@@ -59,8 +58,9 @@ def opening(room_id):
     return start, records(room_id, start.head - RING + 1, start.head)
 
 
-def with_people(events):
-    return events.select_related("actor", "target", "message")
+def lines(events):
+    """The Lines of a queryset of events."""
+    return [Line(*row) for row in events.values_list(*LINE_COLUMNS)]
 
 
 def facts(room):
@@ -75,29 +75,28 @@ def facts(room):
 
 def here(room_id):
     """The people in a room, longest first: [{"id", "name", "role", "since"}]."""
-    role = Membership.objects.filter(room_id=room_id, user_id=OuterRef("user_id"))
-    people = (
-        Visit.objects.unsettled()
-        .filter(room_id=room_id)
-        .values("user_id", "user__username")
-        .annotate(since=Min("opened_at"), role=Subquery(role.values("role")))
-        .order_by("since", "user_id")
-    )
-    return [
-        {
-            "id": person["user_id"],
-            "name": person["user__username"],
-            "role": person["role"],
-            "since": timestamp(person["since"]),
-        }
-        for person in people
-    ]
+    with connection.cursor() as cursor:
+        cursor.execute(HERE, [room_id])
+        return [
+            {"id": pk, "name": name, "role": role, "since": timestamp(since)}
+            for pk, name, role, since in cursor.fetchall()
+        ]
+
+
+HERE = """
+    SELECT person.id, username, role, min(opened_at) AS since
+    FROM rooms_visit AS visit
+    JOIN accounts_user AS person ON person.id = visit.user_id
+    LEFT JOIN rooms_membership AS member USING (room_id, user_id)
+    WHERE room_id = %s AND NOT settled
+    GROUP BY person.id, role ORDER BY since, person.id
+"""
 
 
 def records(room_id, first, last):
     """The records numbered `first` to `last`, both included."""
     events = Event.objects.of(room_id).between(first, last)
-    return [Record.of(event) for event in with_people(events)]
+    return [Record.of(line) for line in lines(events)]
 
 
 def heads(room_ids):
@@ -107,8 +106,7 @@ def heads(room_ids):
     return Installation.current().epoch, dict(seqs), dict(counts)
 
 
-@dataclass(slots=True)
-class Page:
+class Page(NamedTuple):
     """Some events in order, and whether there are more on either side."""
 
     events: list[dict]
@@ -122,9 +120,9 @@ def page(room, head, *, before=None, after=None, around=None, limit=PAGE):
     By the numbers: they have no hole, so any page is one range of the index.
     """
     first, last = _range(room.floor, head, before, after, around, limit)
-    events = with_people(Event.objects.of(room.pk).between(first, last))
+    events = Event.objects.of(room.pk).between(first, last)
     return Page(
-        events=[protocol.event(event) for event in events],
+        events=[protocol.event(line) for line in lines(events)],
         more_before=first > room.floor,
         more_after=last < head,
     )

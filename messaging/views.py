@@ -1,5 +1,3 @@
-from dataclasses import asdict
-
 from django.contrib.auth.decorators import login_required
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -24,12 +22,13 @@ LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one
 @never_cache
 def room(request, slug):
     """The page of a room; for who is no member of it, the offer to join."""
-    room = find_room(slug)
-    membership = room.memberships.filter(user=request.user).first()
+    membership = request.user.memberships.with_rooms().named(slug).first()
     if membership is None:
+        room = find_room(slug)
         return render(
             request, "rooms/join.html", {"room": room, "here": room.head.here}
         )
+    room = membership.room
     context = {
         "room": room,
         "rooms": Room.objects.of(request.user).in_use().with_heads(),
@@ -44,7 +43,7 @@ def room(request, slug):
 
 def _page_data(user, room, membership):
     """What the page's scripts start from: as in a welcome, and the newest lines."""
-    start = asdict(history.snapshot(room))
+    start = history.snapshot(room)._asdict()
     people = start.pop("here")
     return {
         **start,
@@ -54,7 +53,7 @@ def _page_data(user, room, membership):
         "urls": _urls(room),
         "limits": {"body": MAX_BODY},
         "may": rights(user, membership.role),
-        **asdict(history.page(room, room.head.seq)),
+        **history.page(room, room.head.seq)._asdict(),
     }
 
 
@@ -85,7 +84,7 @@ def log(request, slug):
     page = history.page(room, head, **place)
     epoch = Installation.current().epoch
     return JsonResponse(
-        {"epoch": epoch, "head": head, "floor": room.floor, **asdict(page)}
+        {"epoch": epoch, "head": head, "floor": room.floor, **page._asdict()}
     )
 
 

@@ -235,6 +235,14 @@ class Standing(NamedTuple):
 
 
 class MembershipQuerySet(models.QuerySet):
+    def named(self, name):
+        """Those in the room of that name; see `RoomQuerySet.named`."""
+        return self.filter(room__slug=fold(name))
+
+    def with_rooms(self):
+        """With `membership.room` and its head read along."""
+        return self.select_related("room__head")
+
     def standings(self, room_ids, user_ids):
         """{(room_id, user_id): Standing} of those who are members."""
         rows = self.filter(room_id__in=room_ids, user_id__in=user_ids).values_list(

@@ -255,3 +255,14 @@ async def test_a_reader_who_goes_away_leaves_no_open_file(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await respond(Answer, send)
     assert Answer.file.closed
+
+
+def test_daphne_turns_the_loop_that_was_installed_before_it():
+    script = (
+        "from config import loop; loop.install(); import daphne.server;"
+        "from twisted.internet import reactor; print(reactor._asyncioEventloop)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("<uvloop.Loop"), done.stderr

@@ -26,8 +26,8 @@ def faults():
 
 @sync_to_async
 def bodies(room):
-    events = history.with_people(room.events.filter(kind="message").order_by("seq"))
-    return [event.message.body for event in events]
+    said = room.events.filter(kind="message").order_by("seq")
+    return [line.body for line in history.lines(said)]
 
 
 @pytest.fixture

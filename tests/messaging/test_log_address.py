@@ -284,7 +284,7 @@ async def test_an_event_is_the_same_by_socket_by_page_and_by_address(
 # What it costs ---------------------------------------------------------------------
 
 # Of these, two find out who asks: the session, and whether it has ended.
-QUERIES = {"/rooms/lobby/": 8, LOG: 6}
+QUERIES = {"/rooms/lobby/": 7, LOG: 6}
 
 
 @pytest.mark.parametrize("address", QUERIES)
