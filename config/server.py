@@ -6,7 +6,7 @@ import sys
 from daphne.server import Server as Daphne
 from django.conf import settings
 
-from config import frames
+from config import frames, systemd
 from messaging import runtime
 
 FRAME = 256 * 1024  # bytes; Daphne holds one limit for both ways
@@ -46,6 +46,7 @@ class Server(Daphne):
     def listen(self):
         self.listener.listen(self.http_factory)
         self.on_ready()
+        systemd.tell_while_alive()
 
     def create_application(self, protocol, scope):
         if scope["type"] == "websocket":
@@ -70,4 +71,5 @@ def run(application, listener, on_ready):
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     Server(application, listener, on_ready).run()
+    systemd.tell("STOPPING=1")
     runtime.retire()

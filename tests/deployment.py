@@ -39,7 +39,7 @@ from tests.servers import (
 
 DEPLOY = ROOT / "deploy"
 SETTING = re.compile(r"^(\w+) = '?([^'\n]*)'?$", re.M)
-GAP = re.compile(r"\$\{([A-Z_]+)\}")
+GAP = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
 
 class PostgreSQL(Family):
@@ -137,6 +137,7 @@ class Nginx(Family):
 
     def __init__(self, folder, values):
         self.port = free_port()
+        self.metrics_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.etc = Path(folder) / "nginx"
         self.etc.mkdir()
@@ -149,7 +150,9 @@ class Nginx(Family):
     def own_values(self):
         return {
             "SCHEME": "http",
+            "IF_INET6": "# ",
             "HTTP_LISTEN": f"127.0.0.1:{self.port}",
+            "METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             "SERVER_NAME": "127.0.0.1",
             "PUBLIC_HOST": f"127.0.0.1:{self.port}",
             "NGINX_USER": getpass.getuser(),
@@ -212,10 +215,14 @@ class Deployment:
         self.postgres = PostgreSQL(self.folder)
         self.redis = GuardedRedis(self.folder)
         names = [f"daphne-{nth}" for nth in range(daphnes)]
-        sockets = [
+        servers = [
             f"server unix:{self.folder / name}.sock max_fails=0;" for name in names
         ]
-        values = {"DAPHNES": " ".join(sockets), "STATIC_ROOT": self.var / "static"}
+        values = {
+            "DAPHNES": " ".join(servers),
+            "SOCKETS": self.folder / "daphne-",
+            "STATIC_ROOT": self.var / "static",
+        }
         self.nginx = (TLSNginx if tls else Nginx)(self.folder, values | (nginx or {}))
         self.environment = {
             "PUBLIC_URL": self.url,
