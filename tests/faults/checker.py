@@ -355,25 +355,20 @@ def available(run, limits):
 
 def _promises(measures, limits, fault):
     """(what, how long it took, at most) of all that is promised in this fault."""
-    name, waits = kind_of(fault), measures.waits_in[fault.number]
+    name, acks = kind_of(fault), measures.acks_in[fault.number]
     if name in REDIS:
-        yield "acks took", p99(_acks(waits)), limits.send
+        yield "acks took", p99([seconds for seconds, _user in acks]), limits.send
         yield "deliveries took", p99(measures.delays_in[fault.number]), limits.delivery
     if name in ONE_DAPHNE and fault.clients:
-        yield "others' acks took", p99(_acks(waits, fault.clients)), limits.send
+        others = [seconds for seconds, user in acks if user not in fault.clients]
+        yield "others' acks took", p99(others), limits.send
     if name in POSTGRES:
-        yield "answers took", p99([wait[0] for wait in waits]), limits.error
+        yield "answers took", p99(measures.waits_in[fault.number]), limits.error
         yield "the first ack took", measures.first_ok(fault), limits.first_ok
     if name in KILLED:
         yield "lines came back after", p99(measures.outages(fault)), limits.live_again
     if name in DRAINED:
         yield "lines came back after", p99(measures.outages(fault)), limits.handed_on
-
-
-def _acks(waits, besides=()):
-    return [
-        seconds for seconds, what, user in waits if what == "ok" and user not in besides
-    ]
 
 
 def kind_of(fault):

@@ -92,14 +92,22 @@ class Wish:
         return any(what == "fail" for _t, what in self.answers)
 
     def waits(self):
-        """[(when it was sent, conn, ns until an answer, the answer)]; what was not
-        answered before it was sent again is not in it."""
+        """[(when it was sent, ns until an answer)]; what was not answered before it was
+        sent again is not in it."""
         times = [t for t, _what in self.answers]
-        for nth, (sent, conn) in enumerate(self.sends):
+        for nth, (sent, _conn) in enumerate(self.sends):
             until = self.sends[nth + 1][0] if nth + 1 < len(self.sends) else None
             first = bisect_left(times, sent)
             if first < len(times) and (until is None or times[first] < until):
-                yield sent, conn, times[first] - sent, self.answers[first][1]
+                yield sent, times[first] - sent
+
+    def ack(self):
+        """(when it was first sent, ns until it was acknowledged), repeats and all; None
+        if it never was, or if its line was lost meanwhile."""
+        done = next((t for t, what in self.answers if what == "ok"), None)
+        if done is None or len({conn for _t, conn in self.sends}) != 1:
+            return None
+        return self.sends[0][0], done - self.sends[0][0]
 
 
 @dataclass(slots=True)

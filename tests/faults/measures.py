@@ -9,6 +9,7 @@ from statistics import median
 
 from tests.faults.index import NS
 
+STEP = 5  # seconds of the timeline
 ABNORMAL = 4000  # close codes from here on mean something; below, the line was lost
 
 
@@ -25,7 +26,8 @@ class Measures:
         self._faults = sorted(run.faults.values(), key=lambda fault: fault.start)
         self._starts = [fault.start for fault in self._faults]
         self.acks, self.delays = array("d"), array("d")
-        self.waits_in = defaultdict(list)  # [(seconds, answer, user)]
+        self.waits_in = defaultdict(list)  # for an answer, whichever
+        self.acks_in = defaultdict(list)  # [(seconds, user)]
         self.delays_in = defaultdict(list)
         self._time_answers()
         self._time_deliveries()
@@ -39,12 +41,12 @@ class Measures:
 
     def _time_answers(self):
         for wish in self.run.wishes.values():
-            for sent, _conn, ns, what in wish.waits():
-                seconds = ns / NS
-                if what == "ok":
-                    self.acks.append(seconds)
-                wait = (seconds, what, wish.user)
-                self.waits_in[self._fault_at(sent)].append(wait)
+            for sent, ns in wish.waits():
+                self.waits_in[self._fault_at(sent)].append(ns / NS)
+            if ack := wish.ack():
+                sent, ns = ack
+                self.acks.append(ns / NS)
+                self.acks_in[self._fault_at(sent)].append((ns / NS, wish.user))
 
     def _time_deliveries(self):
         """From being sent to each reader, of the oldest event in a frame, if it is a
@@ -80,7 +82,7 @@ class Measures:
         return self._lines[first : bisect_left(self._lines, (self.run.end_of(fault),))]
 
     @cached_property
-    def _oks(self):
+    def oks(self):
         return sorted(
             t
             for wish in self.run.wishes.values()
@@ -95,8 +97,8 @@ class Measures:
     def first_ok(self, fault):
         """From a fault's end until something is acknowledged."""
         end = self.run.end_of(fault)
-        nth = bisect_left(self._oks, end)
-        return ((self._oks[nth] if nth < len(self._oks) else self.run.ended) - end) / NS
+        nth = bisect_left(self.oks, end)
+        return ((self.oks[nth] if nth < len(self.oks) else self.run.ended) - end) / NS
 
     def recovery(self, fault):
         """From a fault's end until something is acknowledged, and every line that broke
@@ -138,7 +140,19 @@ def numbers(run, measures, violations):
         "recovery": {name: sorted(found) for name, found in recovery.items()},
         "worst recovery": max(map(max, recovery.values()), default=0.0),
         "violations": dict(hits),
+        "timeline": timeline(run, measures),
     }
+
+
+def timeline(run, measures):
+    """{"acks": how many in each STEP seconds, "faults": [(from, to) in seconds]}."""
+    acks = Counter((t - run.began) // (STEP * NS) for t in measures.oks)
+    steps = (run.ended - run.began) // (STEP * NS)
+    faults = (
+        ((fault.start - run.began) / NS, (run.end_of(fault) - run.began) / NS)
+        for fault in run.faults.values()
+    )
+    return {"acks": [acks[nth] for nth in range(steps)], "faults": sorted(faults)}
 
 
 def _went_with_restore(run, wish):
