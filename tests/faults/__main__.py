@@ -6,6 +6,7 @@ Exit code 1 where an invariant did not hold.
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ KEPT = ("history.jsonl", "*.log")
 
 def main():
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     from tests.deployment import new_folder
     from tests.faults import bench, checker, history, report

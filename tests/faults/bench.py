@@ -4,7 +4,6 @@ import asyncio
 import random
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -68,37 +67,35 @@ class Bench:
         self.site.crowd, self.site.loop = self.crowd, loop
         self.history.tell("cast", rooms=rooms(), secrets=secrets(), daphnes=DAPHNES)
         self.crowd.start()
-        await self._until("live", lambda: self.crowd.is_live)
+        await self._until_live()
         await asyncio.sleep(WARM_UP)
         self.history.tell("baseline")
         await self._hurt()
         self.site.heal_all_lines()
         self.crowd.hush()
         self.history.tell("hush")
-        await self._until("settled", lambda: self.crowd.is_settled)
+        await asyncio.sleep(SETTLE)
+        if not self.crowd.is_settled:
+            say(f"not settled: {self.crowd.unsettled()}")
         if not self.plan.is_compact:
             await asyncio.sleep(SETTLE)  # until what was held has been given back
+        sampling.cancel()
         self.history.tell("settled")
         await asyncio.to_thread(self.site.sample)
         await final.tell(self.site, self.crowd, self.history)
         logs.tell(self.site, self.history)
-        sampling.cancel()
         await self.crowd.leave()
 
     def _tell_own_fault(self, loop, context):
         """A page that breaks off would hide what it should have seen."""
         line = f"{context['message']}: {context.get('exception')!r}"
         say(line)
-        self.history.tell("log", process="bench", line=f"Unhandled: {line}"[:500])
+        self.site.complain(line)
 
-    async def _until(self, what, is_so):
-        """Wait for SETTLE seconds at most; the checker judges what is not well then."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE):
-                while not is_so():
-                    await asyncio.sleep(0.1)
-                return
-        say(f"not {what} after {SETTLE} s: {self.crowd.unsettled()}")
+    async def _until_live(self):
+        async with asyncio.timeout(SETTLE):
+            while not all(page.is_live for page in self.crowd.pages):
+                await asyncio.sleep(0.1)
 
     async def _sample(self):
         while True:
@@ -158,7 +155,7 @@ class Bench:
         except Exception as error:  # one that cannot be healed is a finding, too
             line = f"{name} was not healed: {error!r}"
             say(line)
-            self.history.tell("log", process="nemesis", line=f"CRITICAL {line}"[:500])
+            self.site.complain(line)
             await asyncio.to_thread(self.site.revive)
 
     def _hurt_and_heal(self, number, name, seconds, rng):

@@ -22,10 +22,12 @@ TRIES = 5
 
 async def tell(site, crowd, history):
     """Tell the history of the end."""
-    members = (await asyncio.to_thread(tell_dump, site, crowd, history, "end"))["rooms"]
-    for page in crowd.pages:
-        is_member = page.person.name in members[page.slug]["members"]
-        await tell_state(page, is_member)
+    rooms = (await asyncio.to_thread(tell_dump, site, crowd, history, "end"))["rooms"]
+    states = [
+        tell_state(page, page.person.name in rooms[page.slug]["members"])
+        for page in crowd.pages
+    ]
+    await asyncio.gather(*states)
 
 
 def tell_dump(site, crowd, history, why):

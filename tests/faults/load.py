@@ -22,6 +22,7 @@ WORDS = "so what do you think of it then I would say we had better wait".split()
 LONG = 0.02  # of the messages are long
 ACT_EVERY = 2.0  # seconds, about
 TWINS, FROZEN = 6, 6  # at a time
+LEAVING = 8  # at the end
 STALL = 60  # seconds that a stalled reader does not read
 
 
@@ -130,8 +131,7 @@ class Crowd:
 
     def start(self):
         """Open all pages; they talk from when they are live."""
-        for page in self.pages:
-            self._spawn(page.run())
+        self.open = {page: self._spawn(page.run()) for page in self.pages}
         for job in self._jobs:
             self._spawn(job)
 
@@ -147,8 +147,12 @@ class Crowd:
             raise task.exception()  # a fault of the harness: the loop's handler tells
 
     def hush(self):
-        """Nobody begins anything new; what is under way goes on."""
+        """Nobody begins anything new; what is under way goes on. And some close their
+        pages, so that it shows who is said to be here and is not."""
         self.is_talking = False
+        for page in self.rng.sample(self.sitting, LEAVING):
+            self.pages.remove(page)
+            self.open[page].cancel()
         for page in self.pages:
             page.wake()
 
@@ -156,10 +160,6 @@ class Crowd:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def is_live(self):
-        return all(page.is_live for page in self.pages)
 
     @property
     def is_settled(self):

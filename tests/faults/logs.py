@@ -12,6 +12,7 @@ UNFORESEEN = re.compile(
 # What a process rightly says of itself when it was hurt.
 FORESEEN = re.compile(
     r"declared dead; starting anew"  # frozen for longer than its time to live
+    r"|connect\(\) to unix:"  # Nginx tries another where one has gone
     r"|setrlimit"  # the machine allows Nginx fewer descriptors than it asks for
     # A frozen Daphne does not take its socket's queue; Nginx's workers were killed.
     r"|open socket .* left in connection"

@@ -5,12 +5,15 @@ heals. It yields what the history should know of it, and what hurts at a stroke 
 Each runs in a thread of its own, two of them at once when they come as a pair.
 """
 
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
+
+from tests.faults.site import CROWD_LINES
 
 DRAIN_WITHIN = 35  # seconds after SIGTERM; the promise is 30
 LOCK_SOME = "SELECT FROM rooms_head WHERE room_id %% 2 = %s FOR UPDATE"
@@ -72,7 +75,11 @@ def drain_one(site, rng):
 
     def stop():
         daphne.process.terminate()
-        daphne.process.wait(timeout=DRAIN_WITHIN)
+        try:
+            daphne.process.wait(timeout=DRAIN_WITHIN)
+        except subprocess.TimeoutExpired:  # as systemd does it
+            site.complain(f"daphne-{index} took too long to shut down")
+            daphne.kill()
 
     yield {"daphne": index, "clients": site.clients_of(daphne), "do": stop}
     site.bring_back(daphne)
@@ -266,7 +273,7 @@ def slow_lines(site, rng):
 
 def hurt_clients(**weather):
     def hurt(site, rng):
-        with site.weather(rng.choice(site.crowd_lines), **weather):
+        with site.weather(rng.choice(CROWD_LINES), **weather):
             yield {}
 
     return hurt

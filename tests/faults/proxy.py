@@ -10,6 +10,7 @@ They speak in lines of JSON.
 
 import asyncio
 import json
+import os
 import random
 import re
 import socket
@@ -288,6 +289,7 @@ async def main(seed):
     while text := await loop.run_in_executor(None, sys.stdin.readline):
         request = json.loads(text)
         print(json.dumps(await _do(proxies, seed, **request)), flush=True)
+    os._exit(0)  # all lines end with the process
 
 
 async def _do(proxies, seed, act, name, target=None, is_narrow=False, weather=None):

@@ -98,9 +98,15 @@ class Site:
         self.slugs = {pk: slug for slug, pk in made["rooms"].items()}
         self.cookie, self.csrf_cookie = made["cookie"], made["csrf_cookie"]
 
+    def complain(self, what):
+        """Have the history tell what should not have been."""
+        self.history.tell("log", process="site", line=f"CRITICAL {what}"[:500])
+
     def stop(self):
         try:
             self.deployment.stop()
+        except RuntimeError as error:
+            self.complain(error)
         finally:
             self.lines.close()
             if self.disk:
