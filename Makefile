@@ -3,13 +3,16 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help run test bench faults check format messages clean
+.PHONY: help run deployed test bench faults check format messages clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
 run: .venv/embedded ## Install what is missing, and start the chat
 	@$(VENV)/python manage.py serve
+
+deployed: .venv/dev ## Start it as on a server: Nginx, 3 processes, Redis, PostgreSQL
+	@$(VENV)/python -m tests.deployment
 
 test: .venv/dev ## Run all tests
 	$(VENV)/python -m pytest

@@ -1,4 +1,5 @@
-"""An ASGI extension: a WebSocket frame, made once, written to many sockets.
+"""An ASGI extension: a WebSocket frame, made once, written to many sockets; and closing
+with the code that is meant.
 
 ASGI's `send` encodes, frames and wraps a message anew for every socket. But a server's
 frames are not masked (RFC 6455, 5.1), so the bytes are the same for all. The scope of a
@@ -7,6 +8,7 @@ socket carries a FrameWriter; who has none (another server) uses `send`, slower.
 
 import struct
 
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.main import CONNECTION_LOST
 
 EXTENSION = "rollcall.frames"
@@ -55,6 +57,17 @@ class FrameWriter:
             frame = frame[sent:]
         transport.write(frame)
         return waiting + len(frame)
+
+
+class SocketProtocol(WebSocketProtocol):
+    """Daphne's end of a socket, which may close with any code a server may send.
+
+    Autobahn takes 1000 and 3000 to 4999 from an application; but 1012, "service
+    restart", is no endpoint's own (IANA, WebSocket Close Code Number Registry).
+    """
+
+    def serverClose(self, code=None):
+        self.sendCloseFrame(code=1000 if code is None else code)
 
 
 def _waiting(transport):

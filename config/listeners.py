@@ -34,7 +34,14 @@ class TCPPort:
         with explaining():
             self.socket.listen(BACKLOG)
         self.socket.setblocking(False)  # Twisted takes it for granted
-        reactor.adoptStreamPort(self.socket.fileno(), self.socket.family, factory)
+        self.port = reactor.adoptStreamPort(
+            self.socket.fileno(), self.socket.family, factory
+        )
+
+    def close(self):
+        """Take no more connections; a proxy sends them elsewhere."""
+        self.port.stopListening()
+        self.socket.close()  # Twisted's is a copy
 
 
 @contextmanager
@@ -68,4 +75,7 @@ class UnixSocket:
             return client.connect_ex(self.path) == 0
 
     def listen(self, factory):
-        reactor.listenUNIX(self.path, factory, BACKLOG, mode=0o660)
+        self.port = reactor.listenUNIX(self.path, factory, BACKLOG, mode=0o660)
+
+    def close(self):
+        self.port.stopListening()

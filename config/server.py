@@ -1,14 +1,20 @@
 """The server: Daphne, with our limits."""
 
+import asyncio
 import gc
 import sys
+from contextlib import suppress
 
 from daphne.server import Server as Daphne
 from django.conf import settings
+from twisted.internet.defer import Deferred
 
 from config import frames, systemd
 from messaging import runtime
 
+# Of the 30 s that a service manager gives; the rest is for the last lines of the log.
+DRAIN_WITHIN = 20  # seconds
+FINISH_WITHIN = 5
 FRAME = 256 * 1024  # bytes; Daphne holds one limit for both ways
 # A database thread that has its answer waits this long for the interpreter while the
 # loop writes to sockets. With Python's 5 ms, several times a transaction, the p99 of a
@@ -44,9 +50,34 @@ class Server(Daphne):
         self.on_ready = on_ready
 
     def listen(self):
+        self.ws_factory.protocol = frames.SocketProtocol
         self.listener.listen(self.http_factory)
         self.on_ready()
         systemd.tell_while_alive()
+
+    def kill_all_applications(self):
+        """Called before the reactor stops, which waits for what this returns. Daphne's
+        own cuts all sockets at once, and trips over connections without a request."""
+        return Deferred.fromFuture(asyncio.ensure_future(self.drain()))
+
+    async def drain(self):
+        self.listener.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_WITHIN):
+                if live := runtime.current():
+                    await live.drain()
+        await self.finish_requests()
+
+    async def finish_requests(self):
+        running = [
+            details["application_instance"]
+            for details in self.connections.values()
+            if "application_instance" in details
+        ]
+        if running:
+            _done, late = await asyncio.wait(running, timeout=FINISH_WITHIN)
+            for application in late:
+                application.cancel()
 
     def create_application(self, protocol, scope):
         if scope["type"] == "websocket":

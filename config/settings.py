@@ -100,18 +100,32 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Stores ---------------------------------------------------------------------------
 
+# A server that went away without a word is found out in seconds, not in hours.
+DATABASE_LINE = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 DATABASES = {
     "default": {
         **(DATABASE or embedded.database(VAR_DIR)),
         "CONN_MAX_AGE": 0,  # a connection kept by a thread would leak under ASGI
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 3, **DATABASE.get("OPTIONS", {})},
+        "OPTIONS": {**DATABASE_LINE, **DATABASE.get("OPTIONS", {})},
     }
 }
 # A command takes the time it needs. In a server (`config/asgi.py`) nobody may keep the
 # others waiting.
 SERVING_DATABASE_OPTIONS = {
-    "pool": {"min_size": 1, "max_size": env.number("DATABASE_POOL", 10), "timeout": 3},
+    "pool": {
+        "min_size": 1,
+        "max_size": env.number("DATABASE_POOL", 10),
+        "timeout": 3,
+        # An attempt waits longer each time; after an outage nobody shall wait for it.
+        "reconnect_timeout": 2,
+    },
     "options": (
         "-c statement_timeout=3s -c lock_timeout=2s"
         " -c idle_in_transaction_session_timeout=5s"

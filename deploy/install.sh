@@ -2,6 +2,7 @@
 # From a fresh Debian (12 or newer) to a running Rollcall; from one release to the next; to
 # more or fewer processes. Run again, it does what is still to be done.
 set -euo pipefail
+shopt -s lastpipe # what write() notes at the end of a pipe is kept
 cd -P "$(dirname "$0")/.."
 umask 022
 
@@ -174,15 +175,16 @@ folder() { # PATH MODE OWNER:GROUP
 }
 
 make_secrets() {
+    local kept=$etc/secrets secret
+    local secrets=(SECRET_KEY OWNER_PASSWORD APP_PASSWORD REDIS_PASSWORD
+        REDIS_OPERATOR_PASSWORD)
     step "Secrets, made once"
-    local kept=$etc/secrets name
+    # shellcheck source=/dev/null
     [[ ! -r $kept ]] || . "$kept"
-    for name in SECRET_KEY OWNER_PASSWORD APP_PASSWORD REDIS_PASSWORD \
-        REDIS_OPERATOR_PASSWORD; do
-        [[ ${!name-} ]] || printf -v "$name" %s "$(openssl rand -hex 32)"
-        echo "$name=${!name}"
-    done | write "$kept" 0600
-    [[ $dry ]] || . "$kept"
+    for secret in "${secrets[@]}"; do
+        [[ ${!secret-} ]] || printf -v "$secret" %s "$(openssl rand -hex 32)"
+    done
+    for secret in "${secrets[@]}"; do echo "$secret=${!secret}"; done | write "$kept" 0600
 }
 
 install_release() {
@@ -266,9 +268,10 @@ set_up_redis() {
 }
 
 write_environment() {
+    local setting
     step "Settings"
-    for name_ in name processes acme certificate key email sockets; do
-        echo "$name_=${!name_}"
+    for setting in name processes acme certificate key email sockets; do
+        echo "$setting=${!setting}"
     done | write "$etc/install.conf" 0600
     write "$etc/owner.env" 0600 < <(database_url rollcall_owner "$OWNER_PASSWORD")
     {

@@ -75,8 +75,9 @@ class PersonConsumer(AsyncWebsocketConsumer):
         self.language = _language(self.scope)
         translation.activate(self.language)
         try:
-            await self._sign_in()
-            await self.enter()
+            async with runtime.current().admission():
+                await self._sign_in()
+                await self.enter()
         except Shut as shut:
             await self.shut(shut.code, shut.detail)
         except Refused as refused:
@@ -129,12 +130,16 @@ class PersonConsumer(AsyncWebsocketConsumer):
         self._shut = True
         runtime.current().hub.leave(self)
         with translation.override(self.language):  # the hub's own may be another
-            farewell = protocol.error(str(int(code)), detail)
+            farewell = protocol.farewell(code, detail)
         await self.deliver(farewell)
         try:
             await self.close(code=int(code))
         except Exception as error:
             logger.info("a socket could not be closed: %r", error)
+
+    async def send_away(self):
+        """The process stops: another will have this page."""
+        await self.shut(Close.RESTART, _("The server restarts."))
 
 
 class RoomsConsumer(PersonConsumer):
@@ -213,6 +218,12 @@ class RoomConsumer(PersonConsumer):
         if code == Close.SIGNED_OUT:
             self._cause = Cause.SIGNED_OUT
         await super().shut(code, detail)
+
+    async def send_away(self):
+        if self._answering:  # what was posted is answered first
+            await asyncio.wait(self._answering, timeout=ANSWER_WITHIN)
+        self._cause = Cause.SHUTDOWN
+        await super().send_away()
 
     # Frames ---------------------------------------------------------------------------
 

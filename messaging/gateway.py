@@ -7,12 +7,28 @@ quarter of a transaction's time. A line that breaks costs one job, of unknown fa
 """
 
 import asyncio
+import logging
+import os
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-from django.db import InterfaceError, OperationalError, connections
+import psycopg
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    OperationalError,
+    connections,
+)
 from django.utils import translation
 
+logger = logging.getLogger(__name__)
+
 THREADS = 6  # of the pool's connections; the others are for pages
+# PostgreSQL ends every statement after 3 s. One that is still at it now waits for an
+# answer that was lost on the way.
+HUNG_AFTER = 8.0  # seconds
+_asked = {}  # {the connection of a thread at work: when its last statement began}
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
 
@@ -24,9 +40,37 @@ async def in_database(function, *args):
 
 
 def _work(language, function, *args):
+    line = connections[DEFAULT_DB_ALIAS]
     try:
-        with translation.override(language, deactivate=True):
+        speaking = translation.override(language, deactivate=True)
+        with speaking, line.execute_wrapper(_note):
             return function(*args)
     except (InterfaceError, OperationalError):
         connections.close_all()  # the next job begins with a fresh one
         raise
+    finally:
+        _asked.pop(line, None)
+
+
+def _note(execute, sql, params, many, context):
+    _asked[context["connection"]] = time.monotonic()
+    return execute(sql, params, many, context)
+
+
+async def cut_hung_lines():
+    """For ever: a thread that waits for a silent database gets an error instead."""
+    while True:
+        await asyncio.sleep(1)
+        for line, since in list(_asked.items()):
+            if time.monotonic() - since > HUNG_AFTER and line.connection:
+                _cut(line.connection)
+
+
+def _cut(line):
+    """Shut the socket under a connection that another thread waits on."""
+    logger.warning("PostgreSQL has gone silent; connecting again")
+    try:
+        with socket.socket(fileno=os.dup(line.fileno())) as under:
+            under.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):
+        pass  # it has ended by itself

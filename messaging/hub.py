@@ -33,6 +33,9 @@ READ_AT_ONCE = 500
 MAX_READS = 4  # for a feed that is behind; then it starts anew, with all its sockets
 YIELD_EVERY = 100  # sockets written to before the loop may do something else
 REST_FACTOR, MAX_REST = 2, 0.02
+# Of sockets that are sent away. A hundred a second, and whatever their number, all gone
+# in 10 s: the other processes take them in meanwhile.
+GROUP, GROUP_EVERY, MAX_GROUPS = 20, 0.2, 50
 KEEP_IDLE = 30  # seconds that a feed without sockets is kept
 REVOKES = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
 
@@ -331,6 +334,17 @@ class Hub:
     async def shut_all(self, code: int, detail) -> None:
         for socket in list(self.sockets):
             await socket.shut(code, detail)
+
+    async def send_all_away(self) -> None:
+        """Have all pages come back later, group by group, as the process stops."""
+        while sockets := list(self.sockets):
+            random.shuffle(sockets)
+            size = max(GROUP, len(sockets) // MAX_GROUPS)
+            for start in range(0, len(sockets), size):
+                group = sockets[start : start + size]
+                await asyncio.gather(*(socket.send_away() for socket in group))
+                if start + size < len(sockets):
+                    await asyncio.sleep(GROUP_EVERY * random.uniform(0.5, 1.5))
 
     async def _end_session(self, name: str, goes_on: bool = False) -> None:
         for socket in list(self._by_session.get(name, ())):

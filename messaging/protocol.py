@@ -51,6 +51,9 @@ class Close(IntEnum):
     FLOODING = 4429
 
 
+RETURN_WITHIN = 2.0  # seconds, at random: who is sent away does not come back at once
+
+
 class BadFrame(Exception):
     """A frame that cannot be taken; `key` is that of the post, if it could be read."""
 
@@ -174,6 +177,14 @@ def notice(text, key=None):
 
 def error(code, detail, key=None):
     return encode({"type": "error", **_keyed(key), "code": code, "detail": str(detail)})
+
+
+def farewell(code, detail):
+    """Why the socket closes: the frame before the close, which cannot say it."""
+    within = {"within": RETURN_WITHIN} if code == Close.RESTART else {}
+    return encode(
+        {"type": "error", "code": str(int(code)), "detail": str(detail), **within}
+    )
 
 
 def reset(reason, head):

@@ -3,11 +3,17 @@
 import asyncio
 import logging
 import weakref
+from contextlib import asynccontextmanager
 
+from django.db import DatabaseError
+from django.utils.translation import gettext_lazy as _
+
+from messaging import gateway
 from messaging.hub import Hub
-from messaging.limits import Bucket
+from messaging.limits import Bucket, Gate
 from messaging.presence import Presence
 from messaging.writer import Writer
+from rooms.rights import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +28,8 @@ class Runtime:
         self.writer = Writer()
         self.hub = Hub()
         self.presence = Presence(self.hub)
+        self.gate = Gate()
+        self.draining = False  # the process stops: nobody comes in any more
         self.buckets = weakref.WeakValueDictionary()  # {user_id: Bucket}
         hub, relay = self.hub, self.hub.relay
         self._tasks = [
@@ -32,12 +40,28 @@ class Runtime:
                 hub.sweep_sessions,
                 relay.listen,
                 relay.send,
+                gateway.cut_hung_lines,
             )
         ]
 
     def bucket(self, user_id):
         """The one allowance of a person, whatever the number of their sockets."""
         return self.buckets.setdefault(user_id, Bucket())
+
+    @asynccontextmanager
+    async def admission(self):
+        """A socket comes in, when it is its turn. Raises Refused where it cannot."""
+        if self.draining:
+            raise Refused("try_later", _("The server restarts."))
+        async with self.gate.passing():
+            yield
+
+    async def drain(self):
+        """Stop in peace: nobody comes in any more, all pages are told to come back (to
+        another process, or to the next of this one), and what waits is written."""
+        self.draining = True
+        await self.hub.send_all_away()
+        await self.writer.finish()
 
 
 async def _keep_running(work):
@@ -69,5 +93,9 @@ def current():
 
 def retire():
     """The server has stopped: say so to the log (sync, without the event loop)."""
-    if _current is not None:
+    if _current is None:
+        return
+    try:
         _current.presence.retire()
+    except DatabaseError as error:
+        logger.warning("the others will find this process dead: %s", error)

@@ -101,6 +101,11 @@ class Writer:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    async def finish(self) -> None:
+        """Wait until all that was handed in is written."""
+        while self._draining is not None:
+            await asyncio.wait([self._draining])
+
     async def _drain(self) -> None:
         try:
             while self._waiting:

@@ -102,6 +102,12 @@ def serve(transactional_db, tmp_path):
             server.stop()
 
 
+@pytest.fixture
+def pair(serve, redis_server):
+    """Two server processes that share PostgreSQL and Redis."""
+    return [serve(REDIS_URL=redis_server.url) for _nth in range(2)]
+
+
 def leave_out_redis(config):
     leave_out(config, "redis-server", "apt-get install redis-server")
 

@@ -11,6 +11,8 @@ from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from messaging import audit
+
 PATIENCE = 10  # seconds
 
 
@@ -20,6 +22,12 @@ def sign_in(user):
     client = Client()
     client.force_login(user)
     return client.session.session_key
+
+
+@sync_to_async
+def faults():
+    """What is wrong in the logs of all rooms; [] if nothing is."""
+    return [fault for rule in audit.RULES for fault in audit.faults(rule, 5)]
 
 
 class Line:
@@ -140,14 +148,16 @@ class Page(Line):
     async def post(self, body, key=None):
         """Send it; the answer, which is an ack, a notice or an error."""
         key = key or f"key-{next(self.keys)}"
+        before = len(self._answers(key))
         await self.send(json.dumps({"type": "post", "key": key, "body": body}))
-        return await self.answer(key)
+        return (await self.until(lambda: self._answers(key)[before:]))[0]
 
     async def answer(self, key):
-        def answered():
-            return [frame for frame in self.frames if frame.get("key") == key]
+        """The first answer to what was posted with this key."""
+        return (await self.until(lambda: self._answers(key)))[0]
 
-        return (await self.until(answered))[0]
+    def _answers(self, key):
+        return [frame for frame in self.frames if frame.get("key") == key]
 
     async def say(self, body, key=None):
         """Say it; its number."""

@@ -113,7 +113,7 @@ class Process:
             )
 
     def wait_until_ready(self):
-        wait_until(lambda: self.is_ready() or not self.is_running, seconds=30)
+        wait_until(lambda: self.is_ready() or not self.is_running, seconds=60)
         if not self.is_running:
             raise RuntimeError(f"{self.command} gave up:\n{self.log}")
         return self

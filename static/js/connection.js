@@ -23,6 +23,7 @@ export class Connection {
   #socket = null
   #state = { name: "idle" }
   #reason = ""
+  #within = 0 // seconds: the window in which a server that restarts wants us back
   #failures = 0
   #liveSince = 0
   #timer
@@ -83,9 +84,14 @@ export class Connection {
   #take(data) {
     const frame = read(data)
     if (!frame) return
-    if (isFarewell(frame)) return void (this.#reason = frame.detail)
+    if (isFarewell(frame)) return this.#hear(frame)
     if (!this.isLive) this.#begin()
     this.#onframe(frame)
+  }
+
+  #hear({ detail, within = 0 }) {
+    this.#reason = detail
+    this.#within = within
   }
 
   #begin() {
@@ -106,7 +112,8 @@ export class Connection {
 
   #again(least = 0) {
     this.#forgive()
-    const width = Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT)
+    const width = Math.max(this.#within, Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT))
+    this.#within = 0
     this.#failures++
     const wait = (least + Math.random() * width) * 1000
     this.#become({ name: "waiting", until: Date.now() + wait })

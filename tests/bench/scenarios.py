@@ -1,6 +1,5 @@
 """What is measured. Each scenario returns plain numbers; report.py tells them."""
 
-import json
 import os
 import resource
 import statistics
@@ -54,8 +53,7 @@ def hot_room(stage, rates, people=500, speakers=100, rounds=3, seconds=5, **serv
                 runs[rate].append(
                     load(
                         port=server.port,
-                        paths=["/ws/rooms/hot/"] * people,
-                        cookies=stage.cookies[:people],
+                        **stage.sockets("hot", people),
                         speakers=speakers,
                         rate=rate,
                         seconds=seconds,
@@ -152,8 +150,7 @@ def big_room(stage, people=2000, rate=200, rounds=3, seconds=6):
         runs = [
             load(
                 port=server.port,
-                paths=["/ws/rooms/big/"] * people,
-                cookies=stage.cookies[:people],
+                **stage.sockets("big", people),
                 speakers=100,
                 rate=rate,
                 seconds=seconds,
@@ -195,8 +192,7 @@ def two_processes(stage, people=500, rate=300, rounds=3, seconds=6):
             run = load(
                 port=0,
                 ports=[server.port for server in servers],
-                paths=["/ws/rooms/hot/"] * people,
-                cookies=stage.cookies[:people],
+                **stage.sockets("hot", people),
                 # An odd step between speakers: they are spread over both.
                 speakers=99,
                 rate=rate,
@@ -387,8 +383,7 @@ def stalled_reader(stage, people=500, rate=200, rounds=3, seconds=6):
                 before = process.memory_info().rss
                 run = load(
                     port=server.port,
-                    paths=["/ws/rooms/hot/"] * people,
-                    cookies=stage.cookies[:people],
+                    **stage.sockets("hot", people),
                     speakers=90,
                     rate=rate,
                     seconds=seconds,
@@ -412,7 +407,3 @@ def machine():
     memory = psutil.virtual_memory().total / 2**30
     system = "Linux " + os.uname().release.partition("-")[0]
     return f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {system}"
-
-
-def dump(results, path):
-    path.write_text(json.dumps(results, indent=1))

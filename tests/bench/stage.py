@@ -72,6 +72,13 @@ class Stage:
         )
         return room
 
+    def sockets(self, slug, count):
+        """Whose sockets a load opens, and where: the first people, in one room."""
+        return {
+            "paths": [f"/ws/rooms/{slug}/"] * count,
+            "cookies": self.cookies[:count],
+        }
+
     @contextmanager
     def servers(self, count=1, kind=Rollcall, **environment):
         """So many server processes, ready."""

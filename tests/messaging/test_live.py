@@ -10,18 +10,13 @@ from django.conf import settings
 from websockets.exceptions import InvalidStatus
 
 from accounts.models import Session
-from messaging import audit, history
+from messaging import history
 from rooms.models import Room, Visit
 from tests.conftest import database_url
-from tests.live import Line, Page, sign_in
+from tests.live import Line, Page, faults, sign_in
 from tests.servers import PlainDaphne
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@sync_to_async
-def faults():
-    return [fault for rule in audit.RULES for fault in audit.faults(rule, 5)]
 
 
 @sync_to_async
@@ -45,12 +40,6 @@ def either(request, serve, tmp_path):
     plain = PlainDaphne(tmp_path, **own).start()
     yield plain
     plain.stop()
-
-
-@pytest.fixture
-def pair(serve, redis_server):
-    """Two server processes that share PostgreSQL and Redis."""
-    return [serve(REDIS_URL=redis_server.url) for _nth in range(2)]
 
 
 # One process ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from django.test import Client
 from playwright.sync_api import expect
 
 from messaging import protocol
+from messaging.protocol import Close
 from messaging.writer import Say, write_batch
 from rooms.models import Event
 from rooms.models.attendance import Cause
@@ -267,6 +268,18 @@ def test_after_a_reset_the_newest_page_is_there_and_so_is_the_draft(enter, room,
     expect(tab.said("half a line")).to_have_count(1)
     expect(tab.pending).to_have_count(0)
     equals_a_fresh_page(tab, enter, alice, room)
+
+
+def test_who_is_sent_away_comes_back_within_the_window(enter, room, alice):
+    tab = enter(alice, room)
+    tab.page.evaluate("Math.random = () => 0.9")
+    farewell = protocol.farewell(Close.RESTART, "The server restarts.")
+    tab.browser_side.send(farewell.decode())
+    tab.browser_side.close(code=1012)
+    tab.page.wait_for_timeout(1_000)  # by itself it would wait for 0.45 s
+    status = tab.page.locator("#status")
+    assert status.get_attribute("data-state") == "waiting"
+    tab.is_live()
 
 
 def test_a_machine_that_slept_connects_anew(enter, room, alice, bob):

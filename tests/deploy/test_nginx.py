@@ -1,0 +1,301 @@
+"""Through the real Nginx, with the files of deploy/nginx."""
+
+import json
+import re
+import socket
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+
+import httpx
+import pytest
+
+from tests.conftest import need_programs_to_deploy
+from tests.deploy.conftest import settle
+from tests.deployment import Deployment, new_folder
+from tests.live import Line, Page
+from tests.servers import wait_until
+
+CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
+STATIC = re.compile(r'"(/static/[^"]+\.css)"')
+
+
+def log_of(deployment):
+    return [json.loads(line) for line in deployment.nginx.access_log.splitlines()]
+
+
+def directly(daphne):
+    """A client of a Daphne's own socket, as Nginx is one."""
+    transport = httpx.HTTPTransport(uds=daphne.socket_path)
+    host = {"Host": daphne.environment["PUBLIC_URL"].removeprefix("http://")}
+    return httpx.Client(transport=transport, base_url="http://daphne", headers=host)
+
+
+def raw(port, request):
+    """All that comes back for these bytes; b"" also where the line is cut."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        line.sendall(request)
+        with suppress(ConnectionResetError):
+            return b"".join(iter(lambda: line.recv(65536), b""))
+    return b""
+
+
+def address_of(deployment, key):
+    """The address from which a session was last seen."""
+    query = "SELECT host(address) FROM accounts_session WHERE session_key = %s"
+    [[address]] = deployment.postgres.execute(query, key)
+    return address
+
+
+# Pages ----------------------------------------------------------------------------
+
+
+def test_a_page_is_served(browser):
+    response = browser.get("/", follow_redirects=True)
+    assert response.status_code == 200
+    assert "<title>" in response.text
+    assert response.headers["Server"] == "nginx"
+
+
+def test_who_is_signed_in_sees_the_room(ann):
+    assert "lobby" in ann.get("/rooms/lobby/").text
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-For", "X-Real-IP", "Forwarded", "X_Forwarded_For", "X-Client-IP"],
+)
+def test_a_forged_address_is_not_believed(ann, deployed, keys, header):
+    ann.get("/rooms/", headers={header: "192.0.2.66"})
+    assert address_of(deployed, keys["ann"]) == "127.0.0.1"
+
+
+def test_a_daphne_believes_what_nginx_says(deployed, keys):
+    """Or the test above would show nothing."""
+    with directly(deployed.daphnes[0]) as nginx:
+        cookie = {"Cookie": f"sessionid={keys['bob']}"}
+        nginx.get("/rooms/", headers={"X-Forwarded-For": "192.0.2.1", **cookie})
+    assert address_of(deployed, keys["bob"]) == "192.0.2.1"
+
+
+def test_a_strangers_root_path_goes_no_further(browser, deployed):
+    evil = {"Daphne-Root-Path": "/evil"}
+    with directly(deployed.daphnes[0]) as nginx:
+        assert "/evil/" in nginx.get("/", headers=evil).headers["Location"]
+    assert "/evil" not in browser.get("/", headers=evil).headers["Location"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost"]
+)
+def test_an_unknown_host_gets_nothing(browser, host):
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        browser.get("/", headers={"Host": host})
+
+
+def test_who_names_no_host_gets_nothing(deployed):
+    assert raw(deployed.nginx.port, b"GET / HTTP/1.0\r\n\r\n") == b""
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n"
+         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET /static/../../secret_key HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400),
+        (b"GET /static/%2e%2e/secret_key HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+         b"Connection: close\r\n\r\n", 404),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 400),
+    ],
+    ids=["two hosts", "two lengths", "upwards", "upwards, coded", "path", "headers"],
+)  # fmt: skip
+def test_a_crooked_request_is_refused(deployed, request_, status):
+    assert raw(deployed.nginx.port, request_).split()[1] == str(status).encode()
+
+
+def test_a_port_that_was_made_up_is_in_no_address(browser):
+    response = browser.get("/rooms/", headers={"Host": "127.0.0.1:1"})
+    assert response.status_code == 302
+    assert ":1/" not in response.headers["Location"]
+
+
+def test_a_body_is_64_kib_at_most(browser):
+    assert browser.post("/accounts/login/", content=b"a" * 65536).status_code == 403
+    assert browser.post("/accounts/login/", content=b"a" * 65537).status_code == 413
+
+
+def test_numbers_are_not_for_the_world(browser):
+    for path in ("/metrics", "/metrics/1", "/metrics/", "/%6detrics"):
+        response = browser.get(path)
+        assert response.status_code == 404
+        assert "Django" not in response.text
+
+
+def test_the_log_holds_no_key_and_no_query(browser, deployed):
+    browser.get("/accounts/password/reset/key/1-verysecret/", follow_redirects=True)
+    browser.get("/accounts/confirm-email/verysecret/")
+    browser.get("/accounts/login/?next=verysecret")
+    wait_until(lambda: "/accounts/login/" in deployed.nginx.access_log)
+    assert "/accounts/password/reset/key/…" in {one["path"] for one in log_of(deployed)}
+    assert "verysecret" not in deployed.nginx.access_log
+
+
+# Static files ---------------------------------------------------------------------
+
+
+def test_a_hashed_file_is_packed_and_kept_for_ever(browser):
+    [path, *_] = STATIC.findall(browser.get("/accounts/login/").text)
+    response = browser.get(path, headers={"Accept-Encoding": "gzip"})
+    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "ETag" in response.headers
+
+
+def test_a_file_without_a_hash_is_not_kept(browser):
+    response = browser.get("/static/css/base.css")
+    assert response.headers["Cache-Control"] == "public, max-age=60"
+
+
+def test_static_files_take_no_daphne(browser, deployed):
+    browser.get("/static/css/tokens.css")
+    [line] = [one for one in log_of(deployed) if "tokens.css" in one["path"]]
+    assert line["upstream"] == ""
+    assert browser.get("/static/").status_code in (403, 404)
+
+
+# Sockets --------------------------------------------------------------------------
+
+
+async def test_two_people_talk(deployed, keys, lobby):
+    async with (
+        Page(deployed, lobby, keys["ann"]) as ann,
+        Page(deployed, lobby, keys["bob"]) as bob,
+    ):
+        seq = await ann.say("hello")
+        await bob.seen(seq)
+        assert (await bob.event("message"))["body"] == "hello"
+
+
+def processes_of(deployment, path):
+    """How often each process had a socket with that path, as the log has it."""
+    return Counter(one["upstream"] for one in log_of(deployment) if one["path"] == path)
+
+
+async def test_the_sockets_of_a_room_meet_in_one_process(deployed, keys, lobby):
+    before = processes_of(deployed, "/ws/rooms/lobby/").total()
+    async with AsyncExitStack() as pages:
+        for key in [*keys.values()] * 3:
+            await pages.enter_async_context(Page(deployed, lobby, key))
+    wait_until(lambda: processes_of(deployed, "/ws/rooms/lobby/").total() == before + 6)
+    assert len(processes_of(deployed, "/ws/rooms/lobby/")) == 1
+
+
+async def test_rooms_are_spread_over_all_processes(deployed, keys):
+    rooms = [f"/ws/rooms/nowhere-{nth}/" for nth in range(24)]
+    for room in rooms:
+        async with Line(deployed, room, keys["ann"]) as line:
+            await line.closed()
+    wait_until(lambda: all(processes_of(deployed, room) for room in rooms))
+    used = {name for room in rooms for name in processes_of(deployed, room)}
+    assert len(used) == len(deployed.daphnes)
+
+
+async def test_when_its_process_dies_a_room_goes_on_in_another(deployed, keys, lobby):
+    async with Page(deployed, lobby, keys["ann"]) as page:
+        cursor = page.cursor
+    wait_until(lambda: processes_of(deployed, "/ws/rooms/lobby/"))
+    [upstream] = processes_of(deployed, "/ws/rooms/lobby/")
+    [home] = [one for one in deployed.daphnes if one.socket_path in upstream]
+    home.kill()
+    try:
+        async with Page(deployed, lobby, keys["ann"], cursor) as page:
+            await page.say("still here")
+    finally:
+        home.start()
+    async with Page(deployed, lobby, keys["ann"], cursor) as page:
+        await page.say("home again")
+    wait_until(lambda: log_of(deployed)[-1]["upstream"] == upstream)
+
+
+async def test_a_reload_leaves_the_sockets_open(deployed, keys, lobby):
+    async with Page(deployed, lobby, keys["ann"]) as page:
+        deployed.nginx.reload()
+        await page.say("over the former worker")
+        async with Page(deployed, lobby, keys["bob"]) as other:
+            seq = await other.say("over the new one")
+            await page.seen(seq)
+
+
+async def test_another_origin_is_refused(deployed, keys):
+    line = Line(deployed, "/ws/rooms/", keys["ann"], origin="http://evil.example")
+    with pytest.raises(Exception, match="HTTP 403"):
+        await line.__aenter__()
+
+
+# Of one's own: what is hurt -------------------------------------------------------
+
+
+def test_a_former_worker_closes_its_sockets_at_last(deploy):
+    deployment = deploy(daphnes=1)
+    conf = deployment.nginx.etc / "nginx.conf"
+    assert "worker_shutdown_timeout 5m;" in conf.read_text()
+    conf.write_text(conf.read_text().replace("timeout 5m;", "timeout 1s;"))
+    deployment.nginx.reload()
+    with socket.create_connection(("127.0.0.1", deployment.nginx.port)) as line:
+        line.settimeout(10)
+        host = f"127.0.0.1:{deployment.nginx.port}"
+        line.sendall(
+            f"GET /ws/rooms/ HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        assert b"101 Switching" in line.recv(65536)
+        deployment.nginx.reload()
+        assert b"".join(iter(lambda: line.recv(65536), b"")) is not None
+
+
+def test_when_no_process_answers_a_page_says_so_and_comes_back(deploy):
+    deployment = deploy(daphnes=1)
+    with httpx.Client(base_url=deployment.url, follow_redirects=True) as browser:
+        deployment.daphnes[0].kill()
+        response = browser.get("/rooms/")
+        assert response.status_code == 503
+        assert "starting again" in response.text and "перезапускается" in response.text
+        assert response.headers["Retry-After"] == "5"
+        deployment.daphnes[0].start()
+        assert browser.get("/rooms/").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def strict(pytestconfig):
+    """One process, and limits that are soon reached."""
+    need_programs_to_deploy(pytestconfig)
+    limits = {"SOCKETS_PER_ADDRESS": 3, "DOORS_PER_ADDRESS": 1}
+    deployment = Deployment(new_folder(), daphnes=1, nginx=limits)
+    deployment.start()
+    deployment.keys = settle(deployment)
+    yield deployment
+    deployment.stop()
+
+
+async def test_an_address_has_so_many_sockets_and_no_more(strict, lobby):
+    async with AsyncExitStack() as pages:
+        for _nth in range(3):
+            page = Page(strict, lobby, strict.keys["ann"])
+            await pages.enter_async_context(page)
+        with pytest.raises(Exception, match="HTTP 429"):
+            await Page(strict, lobby, strict.keys["ann"]).__aenter__()
+        await page.say("those that are in stay in")
+    async with Page(strict, lobby, strict.keys["ann"]):
+        pass
+
+
+def test_tries_at_the_door_are_limited_and_pages_are_not(strict):
+    with httpx.Client(base_url=strict.url) as browser:
+        posts = [browser.post("/accounts/login/").status_code for _nth in range(40)]
+        assert Counter(posts).keys() == {403, 429}
+        assert posts[:20] == [403] * 20
+        assert browser.get("/accounts/login/").status_code == 200

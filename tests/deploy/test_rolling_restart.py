@@ -1,0 +1,88 @@
+"""All processes are restarted in turn, under load, as an upgrade does."""
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+
+import pytest
+from asgiref.sync import sync_to_async
+from websockets.exceptions import ConnectionClosed
+
+from tests.live import Page
+
+PEOPLE = 40
+SPEAKS_EVERY = 3  # seconds; there are two accounts, and a limit for each
+LIVE_AGAIN_WITHIN = 3.0  # seconds, for 99 of 100
+
+
+class Visitor:
+    """Who stays in a room whatever happens, as a page does, and goes on talking."""
+
+    def __init__(self, deployment, room, key, name):
+        self._place = deployment, room, key
+        self.name = name
+        self.returns = []  # how long each took, in seconds
+        self.faults = []  # refusals, and closes without a word
+        self.acked = {}  # {key: seq}
+        self.seen = {}  # {seq: key of the message}
+        self._cursor = None
+
+    async def stay(self, leaving):
+        lost_at = None
+        while not leaving.is_set():
+            async with Page(*self._place, self._cursor, ping_interval=5) as page:
+                if lost_at:
+                    self.returns.append(time.monotonic() - lost_at)
+                await self._talk(page, leaving)
+            lost_at = time.monotonic()
+            # The cursor checks that no number is missing or doubled.
+            self._cursor = page.cursor
+            self.seen |= {event["seq"]: event.get("key") for event in page.events}
+            if page.close_code == 1012:
+                (farewell,) = page.of_type("error")
+                await asyncio.sleep(random.uniform(0, farewell["within"]))
+            elif not leaving.is_set():
+                self.faults.append(page.close_code)
+
+    async def _talk(self, page, leaving):
+        while not (page.close_code or leaving.is_set()):
+            key = f"{self.name}-{len(self.acked)}"
+            with suppress(AssertionError, ConnectionClosed):  # closed: it is repeated
+                answer = await page.post(f"Said as {key}", key=key)
+                if answer["type"] == "ack":
+                    self.acked[key] = answer["seq"]
+                else:
+                    self.faults.append(answer)
+            with suppress(AssertionError):
+                await page.until(lambda: page.close_code, seconds=SPEAKS_EVERY)
+
+
+@pytest.mark.timeout(240)
+async def test_nobody_sees_an_error_and_everybody_is_soon_back(deployed, keys, lobby):
+    visitors = [
+        Visitor(deployed, lobby, list(keys.values())[nth % 2], f"visitor{nth}")
+        for nth in range(PEOPLE)
+    ]
+    leaving = asyncio.Event()
+    stays = [asyncio.create_task(visitor.stay(leaving)) for visitor in visitors]
+    for daphne in deployed.daphnes:
+        await asyncio.sleep(4)
+        assert await sync_to_async(daphne.stop)() == 0
+        await sync_to_async(daphne.start)()
+    await asyncio.sleep(4)
+    leaving.set()
+    await asyncio.gather(*stays)
+    returns = sorted(seconds for one in visitors for seconds in one.returns)
+    print(f"{len(returns)} returns, p99 {returns[len(returns) * 99 // 100]:.2f} s")
+    assert [fault for one in visitors for fault in one.faults] == []
+    assert len(returns) >= PEOPLE
+    assert returns[len(returns) * 99 // 100] < LIVE_AGAIN_WITHIN
+    stored = {seq: key for one in visitors for seq, key in one.seen.items() if key}
+    acked = {key: seq for one in visitors for key, seq in one.acked.items()}
+    assert len(acked) > 2 * PEOPLE
+    assert len(set(stored.values())) == len(stored)
+    last = max(stored)
+    assert all(stored[seq] == key for key, seq in acked.items() if seq <= last)
+    for daphne in deployed.daphnes:
+        assert "Traceback" not in daphne.log

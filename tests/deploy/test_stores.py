@@ -1,0 +1,105 @@
+"""PostgreSQL and Redis give the chat what it uses, and nothing else."""
+
+import httpx
+import psycopg
+import pytest
+import redis
+from psycopg.errors import InsufficientPrivilege
+
+from tests.deployment import DEPLOY
+from tests.live import Page
+
+
+@pytest.fixture
+def chat(deployed):
+    """A connection with the chat's own role."""
+    with psycopg.connect(deployed.postgres.url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (id int)",
+        "DROP TABLE rooms_event",
+        "TRUNCATE rooms_event",
+        "ALTER TABLE rooms_event DISABLE TRIGGER ALL",
+        "CREATE ROLE me",
+        "CREATE DATABASE mine",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY rooms_event TO PROGRAM 'cat'",
+        "ALTER SYSTEM SET fsync = off",
+    ],
+)
+def test_the_serving_role_reads_and_writes_rows_only(chat, statement):
+    assert chat.execute("SELECT count(*) FROM rooms_event").fetchone()
+    with pytest.raises(InsufficientPrivilege):
+        chat.execute(statement)
+
+
+def test_a_commit_is_on_the_disk(chat):
+    for setting in ("synchronous_commit", "fsync", "full_page_writes"):
+        assert chat.execute(f"SHOW {setting}").fetchone() == ("on",)
+
+
+def test_all_processes_fit_in(deployed, chat):
+    """Every one may take its whole pool, and there is room for people."""
+    [most] = chat.execute("SHOW max_connections").fetchone()
+    pools = 10 * len(deployed.daphnes)
+    assert int(most) >= pools + 10
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL",
+        "CONFIG GET maxmemory",
+        "KEYS *",
+        "EVAL return 0",
+        "CLIENT LIST",
+        "SET other 1",
+        "SUBSCRIBE other",
+        "ACL LIST",
+        "SHUTDOWN",
+    ],
+)
+def test_the_chats_user_has_its_own_commands_and_names_in_redis(deployed, command):
+    with redis.Redis.from_url(deployed.redis.url) as chat:
+        assert chat.set("rollcall:test", 1, ex=1)
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            chat.execute_command(*command.split())
+
+
+def test_strangers_are_not_let_into_redis(deployed):
+    with (
+        redis.Redis(port=deployed.redis.port) as nobody,
+        pytest.raises(redis.exceptions.AuthenticationError),
+    ):
+        nobody.ping()
+
+
+async def test_all_that_the_chat_wants_of_redis_is_allowed(deployed, keys, lobby):
+    deployed.redis.client.acl_log_reset()
+    with httpx.Client(base_url=deployed.url) as browser:
+        browser.post("/accounts/login/", data={"login": "ann", "password": "y"})
+        browser.cookies["sessionid"] = keys["ann"]
+        browser.get("/rooms/")
+    async with (
+        Page(deployed, lobby, keys["ann"]) as ann,
+        Page(deployed, lobby, keys["bob"]),
+    ):
+        await ann.say("hello")
+    assert deployed.redis.client.keys("rollcall:*")
+    assert deployed.redis.client.pubsub_channels()
+    assert deployed.redis.client.acl_log() == []
+    assert not any("Redis" in daphne.log for daphne in deployed.daphnes)
+
+
+def test_redis_keeps_nothing(deployed):
+    settings = deployed.redis.client.config_get("save", "appendonly")
+    assert settings == {"save": "", "appendonly": "no"}
+
+
+def test_no_password_stands_in_the_files():
+    for path in (DEPLOY / "redis").iterdir():
+        assert ">${REDIS_" in path.read_text()
