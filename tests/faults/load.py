@@ -155,6 +155,7 @@ class Crowd:
             self.open[page].cancel()
         for page in self.pages:
             page.wake()
+            page.renew()
 
     async def leave(self):
         for task in list(self._tasks):

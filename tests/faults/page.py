@@ -139,6 +139,7 @@ class Page:
         self.socket = None
         self.awake = asyncio.Event()  # a page that sleeps does not read
         self.awake.set()
+        self.online = asyncio.Event()
         self.outbox = Outbox(self)
         self._failures = 0
         self._within = 0  # seconds: the window in which a server wants the page back
@@ -234,7 +235,9 @@ class Page:
         width = min(FIRST_WAIT * 2**self._failures, LONGEST_WAIT)
         width, self._within = max(width, self._within), 0
         self._failures += 1
-        await asyncio.sleep(least + self.rng.random() * width)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(least + self.rng.random() * width):
+                await self.online.wait()
 
     @property
     def is_whole(self):
@@ -249,6 +252,11 @@ class Page:
         if not self.awake.is_set():
             self.awake.set()
             self.tell("unstall")
+
+    def renew(self):
+        """The network is back, and the browser says so: no waiting any more."""
+        self.online.set()
+        self.online.clear()
 
     def drop(self):
         """The line is lost without a word."""

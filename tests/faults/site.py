@@ -46,9 +46,6 @@ class HurtDeployment(Deployment):
     def __init__(self, folder, lines):
         self.lines = lines
         super().__init__(folder, DAPHNES)
-        # Redis looks for the folder of the template before it is told of another.
-        conf = self.folder / "redis.conf"
-        conf.write_text(conf.read_text().replace("dir /run/redis-rollcall", ""))
 
     def environment_of(self, nth):
         postgres = self.lines.add(f"postgres-{nth}", at(self.postgres.port))
