@@ -12,13 +12,16 @@ from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.db import connection
 
+from config.probes import Probes
 from config.static import StaticFiles
 from messaging import runtime
 from messaging.routing import application as rooms
 
 connection.settings_dict["OPTIONS"] |= settings.SERVING_DATABASE_OPTIONS
 
-router = ProtocolTypeRouter({"http": StaticFiles(pages), "websocket": rooms})
+router = ProtocolTypeRouter(
+    {"http": Probes(StaticFiles(pages)), "websocket": rooms},
+)
 
 
 async def application(scope, receive, send):

@@ -24,6 +24,15 @@ class Environment(environ.Env):
             raise ImproperlyConfigured(f"{name} is {text!r}; it must be true or false.")
         return text == "true"
 
+    def choice(self, name, *words):
+        """One of the words; the first if there is none."""
+        word = self.text(name, words[0])
+        if word not in words:
+            raise ImproperlyConfigured(
+                f"{name} is {word!r}; it must be {' or '.join(words)}."
+            )
+        return word
+
     def number(self, name, default, highest=65535):
         text = self.text(name, str(default))
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):

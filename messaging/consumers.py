@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import person_of
-from messaging import commands, protocol, runtime
+from messaging import commands, metrics, protocol, runtime
 from messaging.gateway import in_database
 from messaging.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
@@ -107,6 +108,10 @@ class PersonConsumer(AsyncWebsocketConsumer):
         """The socket is no more, for whatever reason."""
         runtime.current().hub.leave(self)
 
+    async def disconnect(self, code):
+        if not self._shut:
+            metrics.lost(code)
+
     def write(self, wire):
         """Send a frame that is ready for the wire; who reads too slowly is closed."""
         if self.frames.write(wire) > MAX_WAITING and not self._shut:
@@ -128,14 +133,16 @@ class PersonConsumer(AsyncWebsocketConsumer):
         if self._shut:
             return
         self._shut = True
+        metrics.closed(code)
         runtime.current().hub.leave(self)
         with translation.override(self.language):  # the hub's own may be another
             farewell = protocol.farewell(code, detail)
         await self.deliver(farewell)
-        try:
-            await self.close(code=int(code))
-        except Exception as error:
-            logger.info("a socket could not be closed: %r", error)
+        for one in (int(code), 1000):  # plain Daphne takes no 1012
+            try:
+                return await self.close(code=one)
+            except Exception as error:
+                logger.info("a socket could not be closed: %r", error)
 
     async def send_away(self):
         """The process stops: another will have this page."""
@@ -211,6 +218,7 @@ class RoomConsumer(PersonConsumer):
             _in_background(runtime.current().writer.write(departure))
 
     async def disconnect(self, code):
+        await super().disconnect(code)
         if code in NORMAL_CLOSURES:
             self._cause = Cause.CLOSED
 
@@ -249,16 +257,20 @@ class RoomConsumer(PersonConsumer):
         answering.add_done_callback(self._answering.discard)
 
     async def _answer(self, post):
+        began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 frame = await self._do(post)
+            metrics.ACK.observe(time.monotonic() - began)
         except Refused as refused:
             frame = protocol.error(refused.code, refused.detail, post.key)
         except (Unknown, TimeoutError):
+            metrics.UNKNOWN.inc()
             detail = _("The database does not answer. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
         except Exception:
             logger.exception("a post could not be answered")
+            metrics.UNKNOWN.inc()
             detail = _("Something went wrong here. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
         await self.deliver(frame)

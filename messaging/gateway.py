@@ -22,6 +22,8 @@ from django.db import (
 )
 from django.utils import translation
 
+from messaging import metrics
+
 logger = logging.getLogger(__name__)
 
 THREADS = 6  # of the pool's connections; the others are for pages
@@ -36,10 +38,12 @@ async def in_database(function, *args):
     """Run `function(*args)` in a database thread; its result, or its exception."""
     loop = asyncio.get_running_loop()
     language = translation.get_language()  # of who asks; it stays in its thread
-    return await loop.run_in_executor(_threads, _work, language, function, *args)
+    asked = time.monotonic()
+    return await loop.run_in_executor(_threads, _work, asked, language, function, *args)
 
 
-def _work(language, function, *args):
+def _work(asked, language, function, *args):
+    metrics.DATABASE_WAIT.observe(time.monotonic() - asked)
     line = connections[DEFAULT_DB_ALIAS]
     try:
         speaking = translation.override(language, deactivate=True)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import random
+import time
 from collections import defaultdict, deque
 from itertools import islice
 
@@ -17,7 +18,7 @@ import orjson
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import alive
-from messaging import history, protocol
+from messaging import history, metrics, protocol
 from messaging.gateway import in_database
 from messaging.history import RING, Record, Snapshot
 from messaging.protocol import Close
@@ -48,7 +49,6 @@ class Feed:
         self.sockets: set = set()  # live, or on their way
         self._live: set = set()  # those that get what is sent
         self._news = asyncio.Event()
-        self._announced = 0  # the highest number heard of
         self._reading: asyncio.Task | None = None
         self._start_at(start, records)
         self._task = asyncio.create_task(self._run())
@@ -56,6 +56,8 @@ class Feed:
     def _start_at(self, start: Snapshot, records: list[Record]) -> None:
         self.epoch = start.epoch
         self.known = self.sent = start.head
+        self._announced = start.head  # the highest number heard of
+        self._heard_at = 0.0  # the time of the first news of what waits to be sent
         self.floor = start.floor
         self.room = start.room
         self.here = {person["id"]: person for person in start.here}
@@ -68,18 +70,21 @@ class Feed:
 
     def take(self, records: list[Record], last: int) -> None:
         """News of the log, which has grown to at least `last`."""
+        if self._announced <= self.sent:
+            self._heard_at = time.monotonic()
         for record in records:
             if record.seq == self.known + 1:
                 self._ring.append(record)
                 self.known = record.seq
         self._news.set()
-        self._announced = max(self._announced, last)
+        self._announced = max(self._announced, last, self.known)
         if self._announced > self.known:
-            self.catch_up()
+            self.catch_up("news")
 
-    def catch_up(self) -> asyncio.Task:
+    def catch_up(self, found_by: str) -> asyncio.Task:
         """Read what is missing from the database; one reader at a time."""
         if self._reading is None:
+            metrics.GAPS.labels(found_by).inc()
             self._reading = asyncio.create_task(self._read())
             self._reading.add_done_callback(self._has_read)
         return self._reading
@@ -90,6 +95,7 @@ class Feed:
             records = await in_database(history.records, self.room_id, first, last)
             numbers = [record.seq for record in records]
             if numbers != list(range(first, first + len(numbers))):
+                metrics.HOLES.inc()
                 raise RuntimeError(
                     f"the log of room {self.room_id} has a hole: {numbers}"
                 )
@@ -106,6 +112,7 @@ class Feed:
     async def start_over(self, reason: str) -> None:
         """Begin at the room's head again, and have every page do the same."""
         self._start_at(*await in_database(history.opening, self.room_id))
+        metrics.RESETS.labels(reason).inc(len(self._live))
         for socket in list(self.sockets):
             if socket in self._live:
                 await socket.deliver(protocol.reset(reason, self.sent))
@@ -137,7 +144,7 @@ class Feed:
 
     async def _send_batch(self) -> None:
         """Send all that waits as one frame, but nothing after somebody was put out."""
-        batch, leaving = [], None
+        batch, leaving, heard_at = [], None, self._heard_at
         for record in self._between(self.sent, self.known):
             batch.append(record.json)
             self.sent = record.seq
@@ -146,6 +153,7 @@ class Feed:
                 break
         for frame in protocol.frames_of(batch):
             await self._write(frame)
+        metrics.DELIVERY.observe(time.monotonic() - heard_at)
         if leaving:
             await self._put_out(leaving)
         self._trim()
@@ -205,6 +213,7 @@ class Feed:
         head, reason = self.sent, self._reset_reason(cursor)
         await socket.deliver(self._welcome(socket))
         if reason:
+            metrics.RESETS.labels(reason).inc()
             await socket.deliver(protocol.reset(reason, head))
         seen = head if reason or cursor is None else cursor.seq
         while seen < self.sent:
@@ -226,7 +235,7 @@ class Feed:
         if self.sent >= seq:
             return
         if self.known < seq:
-            await self.catch_up()
+            await self.catch_up("join")
         while self.sent < min(seq, self.known):
             await asyncio.sleep(0.005)
 
@@ -431,7 +440,7 @@ class Hub:
             if epoch != feed.epoch:
                 await feed.start_over("epoch")
             elif heads.get(room_id, 0) > feed.known:
-                feed.catch_up()
+                feed.catch_up("poll")
         await self._tell_here(here)
 
     async def _tell_here(self, here: dict[str, int]) -> None:

@@ -7,6 +7,7 @@ import socket
 
 from django.utils.translation import gettext_lazy as _
 
+from messaging import metrics
 from messaging.gateway import in_database
 from messaging.protocol import Close
 from rooms import attendance
@@ -38,6 +39,7 @@ class Presence:
                 self._known.set()
             elif not await in_database(self.node.beat):
                 logger.error("this process was declared dead; starting anew")
+                metrics.DECLARED_DEAD.inc()
                 self.node = None
                 self._known.clear()
                 await self._hub.shut_all(Close.RESTART, _("The server restarts."))

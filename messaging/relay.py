@@ -47,6 +47,12 @@ class Relay:
         self._quiet_until = 0.0
         self._heard = time.monotonic()
 
+    @property
+    def is_connected(self):
+        """Whether hints come and go, as far as the last pulse tells."""
+        heard_lately = time.monotonic() - self._heard < SILENT_AFTER
+        return self._channel is not None and heard_lately
+
     # Out ------------------------------------------------------------------------------
 
     def publish(self, room_id, epoch, records):

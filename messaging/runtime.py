@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
-from messaging import gateway
+from messaging import gateway, metrics
 from messaging.hub import Hub
 from messaging.limits import Bucket, Gate
+from messaging.loop import LoopLag
 from messaging.presence import Presence
 from messaging.writer import Writer
 from rooms.rights import Refused
@@ -29,9 +30,11 @@ class Runtime:
         self.hub = Hub()
         self.presence = Presence(self.hub)
         self.gate = Gate()
+        self.lag = LoopLag()
         self.draining = False  # the process stops: nobody comes in any more
         self.buckets = weakref.WeakValueDictionary()  # {user_id: Bucket}
         hub, relay = self.hub, self.hub.relay
+        metrics.watch(self)
         self._tasks = [
             self.loop.create_task(_keep_running(work))
             for work in (
@@ -41,6 +44,7 @@ class Runtime:
                 relay.listen,
                 relay.send,
                 gateway.cut_hung_lines,
+                self.lag.measure,
             )
         ]
 

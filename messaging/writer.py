@@ -19,6 +19,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from messaging import metrics
 from messaging.gateway import in_database
 from messaging.models import Message
 from messaging.render import to_html
@@ -111,6 +112,7 @@ class Writer:
             while self._waiting:
                 count = min(len(self._waiting), MAX_BATCH)
                 batch = [self._waiting.popleft() for _nth in range(count)]
+                metrics.BATCH.observe(count)
                 fates = await _fates([draft for draft, _done in batch])
                 for (_draft, done), fate in zip(batch, fates, strict=True):
                     _resolve(done, fate)
@@ -218,6 +220,7 @@ def _append(log: Log, draft: Say) -> Message:
 
 def _repeated(draft: Say, room_id, seq, body, me) -> int | Refused:
     if (room_id, body, me) == (draft.room_id, draft.body, draft.me):
+        metrics.DUPLICATES.inc()
         return seq
     return Refused("key_reused", _("This key stands for another message."))
 

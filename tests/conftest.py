@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from config import embedded, static
 from tests.deployment import Deployment, new_folder, nginx_program
-from tests.servers import Redis, Rollcall, redis_program
+from tests.servers import Postgres, Redis, Rollcall, redis_program
 
 pytest_plugins = ["tests.cast"]
 
@@ -81,6 +81,12 @@ def database_url():
     """Of the test database, for other processes."""
     server = connection.settings_dict
     return f"postgres://{server['USER']}@/{server['NAME']}?host={server['HOST']}"
+
+
+@pytest.fixture
+def postgres(transactional_db):
+    """The PostgreSQL of all tests, to .pause() and .resume()."""
+    return Postgres(settings.VAR_DIR)
 
 
 # Servers --------------------------------------------------------------------------

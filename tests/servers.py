@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 import redis
 
+from config.embedded import cluster, places
+
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
 VAR_PREFIX = "rollcall-test-"
@@ -193,6 +195,33 @@ class Redis(Process):
             return self.client.ping()
         except redis.RedisError:
             return False
+
+
+class Postgres:
+    """The embedded PostgreSQL in the folder `var`, which can be hurt as a whole."""
+
+    def __init__(self, var):
+        self.var = var
+
+    def _processes(self):
+        pid = (places.data(self.var) / "postmaster.pid").read_text().split()[0]
+        postmaster = psutil.Process(int(pid))
+        return [postmaster, *postmaster.children()]
+
+    def pause(self):
+        """It is there, and says nothing: SIGSTOP."""
+        for process in self._processes():
+            process.suspend()
+
+    def resume(self):
+        for process in self._processes():
+            process.resume()
+
+    def stop(self):
+        cluster.stop(self.var)
+
+    def start(self):
+        cluster.start(self.var)
 
 
 class Rollcall(Process):

@@ -1,19 +1,30 @@
 """The log: one line for each event, and nothing of what people wrote."""
 
+import json
 import logging
 import sys
 
 import pytest
-from django.db import IntegrityError
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError, connection
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounts.models import User
-from config.log import OneLineFormatter
+from config.log import UNPRINTABLE, JSONFormatter, OneLineFormatter
+from tests.live import Line, Page, sign_in
+
+FORMATTERS = [OneLineFormatter("{levelname} {name}: {message}", style="{")]
+FORMATTERS += [JSONFormatter()]
+each_format = pytest.mark.parametrize("formatter", FORMATTERS, ids=["line", "json"])
+
+
+def record(message, *words, error=None):
+    return logging.LogRecord("x", logging.ERROR, "", 0, message, words, error)
 
 
 def line(message, *words, error=None):
-    formatter = OneLineFormatter("{levelname} {name}: {message}", style="{")
-    record = logging.LogRecord("x", logging.ERROR, "", 0, message, words, error)
-    return formatter.format(record)
+    return FORMATTERS[0].format(record(message, *words, error=error))
 
 
 def test_what_strangers_send_cannot_forge_a_line():
@@ -21,22 +32,103 @@ def test_what_strangers_send_cannot_forge_a_line():
     assert line("%s", forged) == (r"ERROR x: a\r\nERROR x: b\x1b[31m\u202e\u2028\x00é")
 
 
-def test_an_error_is_told_in_one_line_with_its_place():
+@given(st.text() | st.from_regex(UNPRINTABLE))
+def test_a_line_of_json_tells_what_was_told_and_is_one_line(text):
+    told = JSONFormatter().format(record("%s", text))
+    assert not UNPRINTABLE.search(told)
+    assert json.loads(told)["message"] == text
+
+
+def test_a_line_of_json_has_the_time_and_the_place():
+    told = record("Broke %d times", 3)
+    told.created = 1_700_000_000.5
+    assert json.loads(JSONFormatter().format(told)) == {
+        "time": "2023-11-14T22:13:20.500+00:00",
+        "level": "ERROR",
+        "logger": "x",
+        "message": "Broke 3 times",
+    }
+
+
+@each_format
+def test_an_error_is_told_in_one_line_with_its_place(formatter):
     try:
         int("x")
     except ValueError:
-        told = line("Broke", error=sys.exc_info())
-    assert told.startswith("ERROR x: Broke")
+        told = formatter.format(record("Broke", error=sys.exc_info()))
+    assert "Broke" in told
     assert "ValueError: invalid literal for int()" in told
     assert "test_log.py" in told
     assert "\n" not in told
 
 
-def test_an_error_of_the_database_is_told_without_the_row(db):
+@pytest.fixture
+def error_with_a_row(db):
+    """An error of PostgreSQL, below whose first line is what somebody wrote."""
     User.objects.create(username="Secret")
     with pytest.raises(IntegrityError) as raised:
         User.objects.create(username="Secret")
     assert "ecret" in str(raised.value)
-    told = line("Broke", error=raised._excinfo)
+    return raised._excinfo
+
+
+@each_format
+@pytest.mark.parametrize("message", ["Broke", "Broke: %s", "Broke: %r", "%r, %r"])
+def test_an_error_of_the_database_is_told_without_the_row(
+    error_with_a_row, formatter, message
+):
+    words = [error_with_a_row[1]] * message.count("%")
+    told = formatter.format(record(message, *words, error=error_with_a_row))
     assert "duplicate key value violates unique constraint" in told
+    assert "test_log.py" in told
     assert "ecret" not in told
+
+
+# A whole server -------------------------------------------------------------------
+
+MARK = "wombat"
+
+
+@sync_to_async
+def refuse_the_mark(holds):
+    """From now on, or no longer, PostgreSQL takes no message with MARK in it."""
+    change = f"ADD CONSTRAINT no_mark CHECK (body NOT LIKE '%{MARK}%')"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE messaging_message "
+            + (change if holds else "DROP CONSTRAINT no_mark")
+        )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("form", ["line", "json"])
+async def test_what_people_write_is_in_no_line_of_the_log(serve, room, bob, form):
+    server = serve(LOG_FORMAT=form)
+    session = await sign_in(bob)
+    await refuse_the_mark(True)
+    try:
+        async with Page(server, room, session) as page:
+            answer = await page.post(f"{MARK}\nERROR forged: {MARK}")
+            assert answer["code"] == "try_later"
+            await page.send(f"no frame {MARK}")
+            await page.first("error", code="unreadable")
+            await page.send(json.dumps({"type": "post", "key": "k" * 99, "body": MARK}))
+            await page.first("error", code="bad_field")
+            await page.say("fine")
+        async with Line(server, f"/ws/rooms/{MARK}/", session) as line:
+            await line.closed()
+    finally:
+        await refuse_the_mark(False)
+    await sync_to_async(server.stop)()
+    assert MARK not in server.log
+    [told] = [line for line in server.log.splitlines() if "IntegrityError" in line]
+    assert "a draft could not be written" in told
+    assert "violates check constraint" in told
+    if form == "json":
+        assert json.loads(told).keys() == {
+            "time",
+            "level",
+            "logger",
+            "message",
+            "exception",
+        }

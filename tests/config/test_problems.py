@@ -21,6 +21,7 @@ BAD = {
     "port is too high": ({"PORT": "70000"}, "PORT"),
     "port is zero": ({"PORT": "0"}, "PORT"),
     "switch is no switch": ({"DEBUG": "maybe"}, "DEBUG"),
+    "no such form of the log": ({"LOG_FORMAT": "xml"}, "LOG_FORMAT"),
     "host does not exist": ({"HOST": "nowhere.invalid"}, "HOST"),
     "host is not ours": ({"HOST": "192.0.2.1"}, "HOST"),
     "all hosts, but no address": ({"HOST": "0.0.0.0"}, "PUBLIC_URL"),

@@ -232,6 +232,17 @@ async def test_a_fresh_start_tells_every_page(feed, room, bob):
     assert reader.seqs == [8]
 
 
+async def test_a_fresh_start_forgets_what_was_announced(feed, room, bob):
+    """After a restore the old numbers are above the head; nothing is missing there."""
+    feed.take([], 99)
+    assert feed._reading
+    await feed.start_over("epoch")
+    await asyncio.wait([feed.catch_up("poll")])
+    feed.take(await sync_to_async(say)(room, bob, 1), 5)
+    assert feed.known == 5
+    assert feed._reading is None
+
+
 async def test_the_fold_of_the_log_is_what_a_fresh_load_shows(
     feed, room, alice, bob, carol, node
 ):

@@ -7,11 +7,12 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db.models.functions import Now
 from websockets.exceptions import InvalidStatus
 
 from accounts.models import Session
 from messaging import history
-from rooms.models import Room, Visit
+from rooms.models import Node, Room, Visit
 from tests.conftest import database_url
 from tests.live import Line, Page, faults, sign_in
 from tests.servers import PlainDaphne
@@ -225,6 +226,19 @@ async def test_a_server_that_stops_says_so(serve, room, bob):
     assert visit.cause == "shutdown"
     assert "Traceback" not in server.log
     assert "ERROR" not in server.log
+
+
+async def test_a_process_that_was_declared_dead_closes_its_sockets(either, room, bob):
+    """Its people come back, to its next life or to another process."""
+    session = await sign_in(bob)
+    async with Page(either, room, session) as page:
+        await page.say("before")
+        await Node.objects.running().aupdate(stopped_at=Now())
+        assert await page.closed() in (1012, 1000)  # plain Daphne takes no 1012
+        assert page.of_type("error")[-1]["code"] == "1012"
+    async with Page(either, room, session, page.cursor) as page:
+        await page.say("after")
+    assert await bodies(room) == ["before", "after"]
 
 
 # Two processes --------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""What an operator watches, as Prometheus counts it; docs/OPERATIONS.md explains each.
+
+An observation takes a microsecond, so the hot path makes one a batch or a post, never
+one a socket. What can be looked up when it is asked for is not counted at all.
+"""
+
+from django.db import connection
+from prometheus_client import (
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from messaging.protocol import Close
+
+disable_created_metrics()
+
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200)
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10)
+
+# Writing
+BATCH = Histogram(
+    "rollcall_batch_drafts", "Drafts that one transaction wrote.", buckets=SIZES
+)
+ACK = Histogram(
+    "rollcall_ack_seconds", "From a post's coming in to its answer.", buckets=SECONDS
+)
+DUPLICATES = Counter(
+    "rollcall_duplicate_posts", "Posts that were stored already, under the same key."
+)
+UNKNOWN = Counter(
+    "rollcall_unknown_outcomes", "Posts answered try_later: perhaps stored."
+)
+
+# Delivering
+DELIVERY = Histogram(
+    "rollcall_delivery_seconds",
+    "From the first news of events to their being written to all sockets.",
+    buckets=SECONDS,
+)
+GAPS = Counter(
+    "rollcall_gaps_repaired",
+    "Reads of what a room's live end had not been told, by what found it missing.",
+    ["found_by"],
+)
+HOLES = Counter(
+    "rollcall_log_holes", "Reads of a log that had a hole. There must be none."
+)
+RESETS = Counter(
+    "rollcall_resets", "Pages told to load the newest page anew, by reason.", ["reason"]
+)
+
+# Staying up
+CLOSED = Counter("rollcall_sockets_closed", "Sockets closed, by close code.", ["code"])
+DECLARED_DEAD = Counter(
+    "rollcall_declared_dead", "Times that this process was taken for dead."
+)
+DATABASE_WAIT = Histogram(
+    "rollcall_database_wait_seconds",
+    "What a job waited for a database thread.",
+    buckets=SECONDS,
+)
+LOOP_LAG = Histogram(
+    "rollcall_loop_lag_seconds",
+    "How late the event loop came to what was due.",
+    buckets=SECONDS,
+)
+
+# Looked up when they are asked for
+SOCKETS = Gauge("rollcall_sockets", "Open sockets of people who are signed in.")
+ROOMS = Gauge("rollcall_rooms", "Rooms that this process keeps the live end of.")
+WAITING = Gauge("rollcall_writer_waiting", "Drafts that wait to be written.")
+HINTS = Gauge("rollcall_hints_connected", "1 while Redis carries hints, else 0.")
+
+# A counter that is not there until it counts hides its first step from rate().
+for how in ("news", "poll", "join"):
+    GAPS.labels(how)
+for reason in ("ahead", "cleared", "epoch", "gap"):
+    RESETS.labels(reason)
+_BY_US = {code: CLOSED.labels(int(code)) for code in Close}
+_BY_THEM = {code: CLOSED.labels(code) for code in (1000, 1001, 1006, 1009)}
+_OTHER = CLOSED.labels("other")
+
+
+def closed(code):
+    """We closed a socket, with a Close."""
+    _BY_US[code].inc()
+
+
+def lost(code):
+    """A socket was closed by the other side, or by its line. Who is there may say any
+    of thousands of codes, ours among them."""
+    _BY_THEM.get(code, _OTHER).inc()
+
+
+def watch(live):
+    """Show how the process's Runtime is when somebody asks."""
+    SOCKETS.set_function(lambda: len(live.hub.sockets))
+    ROOMS.set_function(lambda: len(live.hub.feeds))
+    WAITING.set_function(lambda: live.writer.waiting)
+    HINTS.set_function(lambda: live.hub.relay.is_connected)
+    REGISTRY.register(Pool())
+
+
+class Pool(Collector):
+    """The connections to PostgreSQL, as their pool counts them."""
+
+    def describe(self):
+        return []
+
+    def collect(self):
+        stats = connection.pool.get_stats()
+        yield GaugeMetricFamily(
+            "rollcall_pool_waiting",
+            "Who waits for a connection to PostgreSQL now.",
+            value=stats.get("requests_waiting", 0),
+        )
+        yield CounterMetricFamily(
+            "rollcall_pool_wait_seconds",
+            "What all have waited for a connection, together.",
+            value=stats.get("requests_wait_ms", 0) / 1000,
+        )
+        yield CounterMetricFamily(
+            "rollcall_pool_timeouts",
+            "How often somebody waited in vain.",
+            value=stats.get("requests_errors", 0),
+        )
