@@ -98,6 +98,21 @@ class SessionQuerySet(models.QuerySet):
     def alive(self):
         return self.filter(expire_date__gt=timezone.now(), user__is_active=True)
 
+    def ended(self):
+        return self.filter(expire_date__lte=timezone.now())
+
+    def take_over(self, sessions):
+        """Store these sessions of another time, as far as their people are there now,
+        active, and with the password that they had signed in with."""
+        people = User.objects.filter(is_active=True).in_bulk(
+            {session.user_id for session in sessions}
+        )
+        for session in sessions:
+            session.user = people.get(session.user_id)
+        self.bulk_create(
+            session for session in sessions if session.user and session.is_proven()
+        )
+
     def besides(self, session_key):
         return self.exclude(session_key=session_key)
 

@@ -16,10 +16,10 @@ def listen():
     session_ended.connect(_ended, dispatch_uid="messaging")
 
 
-def _grown(room_id, events, **_signal):
+def _grown(room_id, epoch, events, **_signal):
     if live := runtime.current():
         records = [Record.of(Line.of(event)) for event in events]
-        _tell(live, live.hub.grown, room_id, records)
+        _tell(live, live.hub.grown, room_id, epoch, records)
 
 
 def _ended(session_key, successor, **_signal):

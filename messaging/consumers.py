@@ -174,6 +174,7 @@ class RoomConsumer(PersonConsumer):
         super().__init__(*args, **kwargs)
         self.arrival = None
         self.room_id = None
+        self._epoch = None  # of the log that the page shows
         self._cause = Cause.TIMED_OUT
         self._answering = set()
 
@@ -193,6 +194,7 @@ class RoomConsumer(PersonConsumer):
         async with asyncio.timeout(2 * ANSWER_WITHIN):
             node_id = await live.presence.node_id()
             self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
+            self._epoch = self.arrival.epoch
             await live.hub.join(self, self.room_id, cursor)
             await live.hub.show_here(self)
 
@@ -278,7 +280,8 @@ class RoomConsumer(PersonConsumer):
     async def _do(self, post):
         parsed = commands.parse(post.body)
         if isinstance(parsed, commands.Speech):
-            say = Say(self.room_id, self.user, post.key, parsed.body, parsed.me)
+            meant = (parsed.body, parsed.me, self._epoch)
+            say = Say(self.room_id, self.user, post.key, *meant)
             return protocol.ack(post.key, await runtime.current().writer.write(say))
         done = await in_database(commands.run, parsed, self.user, self.room_id)
         if isinstance(done, str):

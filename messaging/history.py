@@ -99,6 +99,13 @@ def records(room_id, first, last):
     return [Record.of(line) for line in lines(events)]
 
 
+def growth(room_id, first, last):
+    """(epoch, records): read in this order, the records are of that epoch if it is the
+    one that was known before."""
+    found = records(room_id, first, last)
+    return Installation.current().epoch, found
+
+
 def heads(room_ids):
     """(epoch, {room_id: seq}, {slug: people here}); the last of all rooms in use."""
     seqs = Head.objects.filter(room_id__in=room_ids).values_list("room_id", "seq")

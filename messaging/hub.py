@@ -23,7 +23,7 @@ from messaging.gateway import in_database
 from messaging.history import RING, Record, Snapshot
 from messaging.protocol import Close
 from messaging.relay import Relay
-from rooms.models import Event
+from rooms.models import Event, Room
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Feed:
         self._live: set = set()  # those that get what is sent
         self._news = asyncio.Event()
         self._reading: asyncio.Task | None = None
+        self._sending = asyncio.Lock()
         self._start_at(start, records)
         self._task = asyncio.create_task(self._run())
 
@@ -92,7 +93,11 @@ class Feed:
     async def _read(self) -> None:
         for _round in range(MAX_READS):
             first, last = self.known + 1, self.known + READ_AT_ONCE
-            records = await in_database(history.records, self.room_id, first, last)
+            epoch, records = await in_database(
+                history.growth, self.room_id, first, last
+            )
+            if epoch != self.epoch:
+                return await self.start_over("epoch")
             numbers = [record.seq for record in records]
             if numbers != list(range(first, first + len(numbers))):
                 metrics.HOLES.inc()
@@ -111,13 +116,22 @@ class Feed:
 
     async def start_over(self, reason: str) -> None:
         """Begin at the room's head again, and have every page do the same."""
-        self._start_at(*await in_database(history.opening, self.room_id))
-        metrics.RESETS.labels(reason).inc(len(self._live))
+        async with self._sending:  # nothing of before may come after the reset
+            try:
+                self._start_at(*await in_database(history.opening, self.room_id))
+            except Room.DoesNotExist:
+                gone = _("There is no such room.")
+                return await self._shut_all(Close.NO_SUCH_ROOM, gone)
+            metrics.RESETS.labels(reason).inc(len(self._live))
+            for socket in list(self.sockets):
+                if socket in self._live:
+                    await socket.deliver(protocol.reset(reason, self.sent))
+                else:
+                    await socket.shut(Close.RESTART, _("The room starts anew."))
+
+    async def _shut_all(self, code: int, detail) -> None:
         for socket in list(self.sockets):
-            if socket in self._live:
-                await socket.deliver(protocol.reset(reason, self.sent))
-            else:
-                await socket.shut(Close.RESTART, _("The room starts anew."))
+            await socket.shut(code, detail)
 
     # Fan-out --------------------------------------------------------------------------
 
@@ -129,8 +143,7 @@ class Feed:
                 await self._send_news()
             except Exception:
                 logger.exception("room %s: its sockets begin anew", self.room_id)
-                for socket in list(self.sockets):
-                    await socket.shut(Close.RESTART, _("The room starts anew."))
+                await self._shut_all(Close.RESTART, _("The room starts anew."))
 
     async def _send_news(self) -> None:
         """Send what there is; what comes meanwhile is the next frame. A rest after each
@@ -138,7 +151,8 @@ class Feed:
         loop = asyncio.get_running_loop()
         while self.sent < self.known:
             began = loop.time()
-            await self._send_batch()
+            async with self._sending:
+                await self._send_batch()
             rest = REST_FACTOR * (loop.time() - began)
             await asyncio.sleep(min(rest, MAX_REST))
 
@@ -299,7 +313,6 @@ class Hub:
 
     def __init__(self) -> None:
         self.relay = Relay(self._hint, self._look_again)
-        self.epoch = ""
         self.feeds: dict[int, Feed] = {}
         self.sockets: set = set()
         self._shown_here: set = set()
@@ -324,6 +337,8 @@ class Hub:
     async def join(self, socket, room_id: int, cursor) -> None:
         """Make a socket a live view of a room."""
         socket.feed = feed = await self._feed(room_id)
+        if socket.arrival.epoch != feed.epoch:  # a backup was restored just now
+            await feed.start_over("epoch")
         await feed.join(socket, cursor)
 
     def leave(self, socket) -> None:
@@ -375,7 +390,6 @@ class Hub:
         try:
             await self.relay.follow(room_id)  # first, so that nothing falls between
             start, records = await in_database(history.opening, room_id)
-            self.epoch = start.epoch
             self.feeds[room_id] = Feed(room_id, start, records)
         finally:
             del self._opening[room_id]
@@ -393,11 +407,17 @@ class Hub:
 
     # News -----------------------------------------------------------------------------
 
-    def grown(self, room_id: int, records: list[Record]) -> None:
+    def grown(self, room_id: int, epoch: str, records: list[Record]) -> None:
         """This process wrote to a log."""
-        self.relay.publish(room_id, self.epoch, records)
-        if feed := self.feeds.get(room_id):
-            feed.take(records, last=records[-1].seq)
+        self.relay.publish(room_id, epoch, records)
+        self._tell_feed(room_id, epoch, records, records[-1].seq)
+
+    def _tell_feed(self, room_id: int, epoch: str, records, last: int) -> None:
+        feed = self.feeds.get(room_id)
+        if feed and feed.epoch == epoch:
+            feed.take(records, last)
+        elif feed:  # one of the two has not seen yet that a backup was restored
+            self._look_again()
 
     def session_ended(self, session_key: str, goes_on: bool) -> None:
         """This process ended a session; the same browser may go on with another."""
@@ -408,10 +428,10 @@ class Hub:
     def _hint(self, message: dict) -> None:
         if name := message.get("session"):
             self._loop.create_task(self._end_session(name, message["goes_on"]))
-        elif feed := self.feeds.get(message["room"]):
-            same_epoch = message["epoch"] == feed.epoch
-            records = [Record(*one) for one in message["records"]] if same_epoch else []
-            feed.take(records, message["last"])
+        else:
+            records = [Record(*one) for one in message["records"]]
+            room_id, epoch = message["room"], message["epoch"]
+            self._tell_feed(room_id, epoch, records, message["last"])
 
     def _look_again(self) -> None:
         """Hints may have been missed: look at the heads now, not at the next poll."""
@@ -434,12 +454,12 @@ class Hub:
     async def _compare_heads(self) -> None:
         if not self.sockets:
             return
-        epoch, heads, here = await in_database(history.heads, list(self.feeds))
-        self.epoch = epoch
-        for room_id, feed in list(self.feeds.items()):
-            if epoch != feed.epoch:
+        feeds = dict(self.feeds)
+        epoch, heads, here = await in_database(history.heads, list(feeds))
+        for room_id, feed in feeds.items():
+            if epoch != feed.epoch or room_id not in heads:
                 await feed.start_over("epoch")
-            elif heads.get(room_id, 0) > feed.known:
+            elif heads[room_id] > feed.known:
                 feed.catch_up("poll")
         await self._tell_here(here)
 

@@ -13,7 +13,7 @@ from messaging import metrics
 from messaging.gateway import in_database
 from messaging.protocol import Close
 from rooms import attendance
-from rooms.models import Node
+from rooms.models import Installation, Node
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 
 logger = logging.getLogger(__name__)
@@ -68,4 +68,5 @@ class Presence:
 
 
 def _begin():
+    Installation.current()  # so that every number this process gives has an epoch
     return Node.objects.create(name=f"{socket.gethostname()}:{os.getpid()}"[:100])

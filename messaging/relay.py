@@ -59,7 +59,9 @@ class Relay:
         """Tell the other processes that the room's log grew by `records`."""
         if room_id not in self._outgoing and len(self._outgoing) >= MAX_OUTGOING:
             return
-        self._outgoing.setdefault(room_id, (epoch, []))[1].extend(records)
+        if self._outgoing.setdefault(room_id, (epoch, []))[0] != epoch:
+            self._outgoing[room_id] = (epoch, [])
+        self._outgoing[room_id][1].extend(records)
         self._has_outgoing.set()
 
     def publish_session_end(self, name, goes_on):

@@ -49,6 +49,7 @@ class Say:
     key: str
     body: str
     me: bool = False
+    epoch: str | None = None  # of the log that it was meant for, where that is known
     html: str = ""
 
 
@@ -75,6 +76,7 @@ class Arrival:
     visit_id: int
     role: str
     head: int  # of the room's log, when they were in
+    epoch: str
 
 
 Draft = Say | Arrive | Depart
@@ -225,7 +227,9 @@ def _say(log: Log, drafts: list[Say], standings) -> dict:
     new: list[Message] = []
     for draft in drafts:
         name = (draft.user.pk, draft.key)
-        if name in stored:
+        if draft.epoch not in (None, log.epoch):
+            fates[draft] = Refused("try_later", _("The server is restarting."))
+        elif name in stored:
             fates[draft] = _repeated(draft, *stored[name])
         elif refused := _refusal(draft, Act.POST, standings):
             fates[draft] = refused
@@ -275,5 +279,6 @@ def _arrive(log: Log, drafts: list[Arrive], standings) -> dict:
             )
     visits = attendance.arrive(log, comings.values())
     for (draft, coming), visit in zip(comings.items(), visits, strict=True):
-        fates[draft] = Arrival(visit.pk, coming.role, log.head(draft.room_id))
+        head = log.head(draft.room_id)
+        fates[draft] = Arrival(visit.pk, coming.role, head, log.epoch)
     return fates

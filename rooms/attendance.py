@@ -108,7 +108,7 @@ def sweep():
     with writing() as _none:
         if not _try_lock():
             return None
-        Node.objects.silent().update(stopped_at=Now())
+        Node.objects.silent().stop()
         rooms = Visit.objects.orphaned().values_list("room_id", flat=True).distinct()
         rooms = set(rooms) | set(_due().values_list("room_id", flat=True))
     return sum(_sweep_room(room_id) for room_id in sorted(rooms))
@@ -119,7 +119,7 @@ def retire(node):
     mine = Visit.objects.open().filter(node=node)
     rooms = set(mine.values_list("room_id", flat=True))
     with writing(*rooms) as log:
-        Node.objects.running().filter(pk=node.pk).update(stopped_at=Now())
+        Node.objects.running().filter(pk=node.pk).stop()
         mine.filter(room_id__in=log.rooms).update(
             closed_at=Greatest("opened_at", Now()), cause=Cause.SHUTDOWN
         )

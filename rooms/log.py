@@ -22,7 +22,9 @@ from rooms.models.log import Event, Head
 # The outer SELECT reads the clock when a row is handed up, which is after its lock was
 # taken; Now() would be the time when the statement began to wait for it.
 LOCK_HEADS = """
-    SELECT room_id, seq, here, clock_timestamp() FROM (
+    SELECT room_id, seq, here, clock_timestamp(),
+           (SELECT epoch FROM rooms_installation)
+    FROM (
         SELECT room_id, seq, here FROM rooms_head
         WHERE room_id = ANY(%s) ORDER BY room_id FOR UPDATE
     ) AS locked
@@ -74,7 +76,8 @@ def writing(*room_ids):
 class Log:
     """The locked logs of some rooms; made by `writing`.
 
-    `rooms` is the set of locked room ids, `now` the database's clock after locking.
+    `rooms` is the set of locked room ids, `now` the database's clock after locking,
+    `epoch` that of the numbers given here.
     """
 
     def __init__(self, room_ids):
@@ -86,6 +89,7 @@ class Log:
         }
         self._events = []
         self.now = max((row[3] for row in rows), default=None)
+        self.epoch = rows[0][4] if rows else ""
 
     @property
     def rooms(self):
@@ -130,7 +134,8 @@ class Log:
             event.pk = ids[event.room_id, event.seq]
             event._state.adding = False
         for room_id, group in groups.items():
-            transaction.on_commit(partial(_announce, room_id, group), robust=True)
+            announce = partial(_announce, room_id, self.epoch, group)
+            transaction.on_commit(announce, robust=True)
 
 
 def as_json(rows, fields):
@@ -147,8 +152,8 @@ def _by_room(events):
     return groups
 
 
-def _announce(room_id, events):
-    signals.appended.send(sender=Event, room_id=room_id, events=events)
+def _announce(room_id, epoch, events):
+    signals.appended.send(sender=Event, room_id=room_id, epoch=epoch, events=events)
 
 
 @contextmanager

@@ -119,7 +119,11 @@ class Page(Line):
 
     async def __aenter__(self):
         await super().__aenter__()
-        self.welcome = await self.first("welcome")
+        await self.until(lambda: self.of_type("welcome") or self.close_code)
+        if self.close_code:
+            await self.__aexit__()
+            raise AssertionError(f"not let in; closed {self.close_code}")
+        self.welcome = self.of_type("welcome")[0]
         return self
 
     @property

@@ -35,6 +35,14 @@ class NodeQuerySet(models.QuerySet):
         """Those that should be running but have not been heard for too long."""
         return self.running().filter(heartbeat__lt=Now() - DEAD_AFTER)
 
+    def unvisited(self):
+        """Those that stopped, and that no visit tells of."""
+        return self.filter(stopped_at__isnull=False, visits=None)
+
+    def stop(self):
+        """They are no more; one that lives all the same finds out at its next beat."""
+        return self.update(stopped_at=Now())
+
 
 class Node(models.Model):
     """One incarnation of a server process. All times are of the database's clock."""
@@ -71,6 +79,10 @@ class VisitQuerySet(models.QuerySet):
     def unsettled(self):
         """Visits of people who count as being here: no leave has been written yet."""
         return self.filter(settled=False)
+
+    def older_than(self, days):
+        """Visits that were over so many days ago; nothing will change them any more."""
+        return self.filter(settled=True, closed_at__lt=Now() - timedelta(days=days))
 
     def orphaned(self):
         """Open visits whose server process is no more."""

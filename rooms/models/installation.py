@@ -35,3 +35,9 @@ class Installation(models.Model):
         """The row, locked until the transaction ends; for what may happen only once."""
         cls.current()
         return cls.objects.select_for_update().get(id=1)
+
+    @classmethod
+    def renew(cls):
+        """Give it a new epoch: no cursor that was given out is good any more."""
+        cls.current()
+        cls.objects.update(epoch=new_epoch())

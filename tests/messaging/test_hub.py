@@ -9,9 +9,10 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from messaging import history
-from messaging.hub import MAX_GAP, Feed
+from messaging.hub import MAX_GAP, Feed, Hub
 from messaging.protocol import Cursor
 from messaging.writer import Arrival, Say, write_batch
+from rooms.models import Head, Installation, Room
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,7 +22,7 @@ class Reader:
 
     def __init__(self, user, role="member", head=0):
         self.user = user
-        self.arrival = Arrival(visit_id=1, role=role, head=head)
+        self.arrival = Arrival(visit_id=1, role=role, head=head, epoch="")
         self.frames = None  # no frame writer: delivered one by one
         self.received = []
         self.closed = None
@@ -241,6 +242,113 @@ async def test_a_fresh_start_forgets_what_was_announced(feed, room, bob):
     feed.take(await sync_to_async(say)(room, bob, 1), 5)
     assert feed.known == 5
     assert feed._reading is None
+
+
+@pytest.fixture
+async def hub(feed, room):
+    hub = Hub()
+    hub.feeds[room.pk] = feed
+    return hub
+
+
+def go_back(room, seq):
+    """What a restore does to a log: it ends at `seq`, and the epoch is another."""
+    room.events.filter(seq__gt=seq).delete()
+    Head.objects.filter(room=room).update(seq=seq)
+    Installation.renew()
+
+
+async def test_a_log_that_went_back_mixes_with_nothing(hub, feed, room, bob):
+    reader = Reader(bob)
+    await feed.join(reader, None)
+    hub.sockets.add(reader)
+    feed.take(await sync_to_async(say)(room, bob, 3), 7)
+    await settle(feed, 7)
+    await sync_to_async(go_back)(room, 4)
+    new = await sync_to_async(Installation.current)()
+    # The numbers 5 to 9 are given again; what follows 7 must not be taken for its rest.
+    records = await sync_to_async(say)(room, bob, 5)
+    hub.grown(room.pk, new.epoch, records)
+    hub._hint({"room": room.pk, "epoch": new.epoch, "last": 9, "records": records})
+    await asyncio.sleep(0.1)
+    assert reader.seqs == [5, 6, 7]
+    await hub._compare_heads()
+    assert reader.of_type("reset") == [{"type": "reset", "reason": "epoch", "head": 9}]
+    feed.take(await sync_to_async(say)(room, bob, 1), 10)
+    await settle(feed, 10)
+    assert reader.seqs == [5, 6, 7, 10]
+    assert feed.epoch == new.epoch
+
+
+async def test_a_reader_that_is_behind_sees_that_the_log_is_another(feed, room, bob):
+    reader = Reader(bob)
+    await feed.join(reader, None)
+    await sync_to_async(say)(room, bob, 3)
+    await sync_to_async(Installation.renew)()
+    feed.take([], 7)
+    await asyncio.sleep(0.2)
+    assert reader.of_type("reset") == [{"type": "reset", "reason": "epoch", "head": 7}]
+    assert reader.seqs == []
+
+
+async def test_who_comes_in_after_a_restore_sees_the_new_log(hub, feed, room, bob):
+    await sync_to_async(go_back)(room, 3)
+    new = await sync_to_async(Installation.current)()
+    reader = Reader(bob)
+    reader.arrival = Arrival(visit_id=1, role="member", head=3, epoch=new.epoch)
+    await hub.join(reader, room.pk, Cursor("before", 4))
+    assert (reader.received[0]["epoch"], reader.received[0]["head"]) == (new.epoch, 3)
+    assert reader.of_type("reset") == [{"type": "reset", "reason": "epoch", "head": 3}]
+
+
+@pytest.mark.parametrize("is_restore", [False, True])
+async def test_a_room_that_is_gone_closes_its_sockets_and_hurts_no_other(
+    hub, feed, room, alice, bob, is_restore
+):
+    attic = await sync_to_async(Room.objects.found)("attic", alice)
+    hub.feeds = {
+        attic.pk: Feed(attic.pk, *await sync_to_async(history.opening)(attic.pk))
+    }
+    hub.feeds[room.pk] = feed
+    lost, reader = Reader(alice), Reader(bob)
+    for socket, one in ((lost, hub.feeds[attic.pk]), (reader, feed)):
+        await one.join(socket, None)
+        hub.sockets.add(socket)
+    await sync_to_async(attic.delete)()
+    if is_restore:
+        await sync_to_async(Installation.renew)()
+    for _nth in range(2):
+        await hub._compare_heads()
+    assert lost.closed == 4404
+    assert reader.closed is None
+    assert bool(reader.of_type("reset")) == is_restore
+
+
+async def test_nothing_of_before_comes_after_a_reset(feed, room, bob):
+    """A fan-out that is on its way ends first."""
+    slow, fast = Reader(bob), Reader(bob)
+    deliver, gate = slow.deliver, asyncio.Event()
+
+    async def wait(frame):
+        await gate.wait()
+        await deliver(frame)
+
+    for reader in (slow, fast):
+        await feed.join(reader, None)
+    slow.deliver = wait
+    feed.take(await sync_to_async(say)(room, bob, 3), 7)
+    await asyncio.sleep(0.05)
+    await sync_to_async(Installation.renew)()
+    starting = asyncio.create_task(feed.start_over("epoch"))
+    await asyncio.sleep(0.05)
+    gate.set()
+    await starting
+    for reader in (slow, fast):
+        assert [one["type"] for one in reader.received] == [
+            "welcome",
+            "events",
+            "reset",
+        ]
 
 
 async def test_the_fold_of_the_log_is_what_a_fresh_load_shows(

@@ -23,7 +23,7 @@ from messaging.writer import (
     Writer,
     write_batch,
 )
-from rooms.models import Event, Head, Room, Visit
+from rooms.models import Event, Head, Installation, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Refused
 
@@ -52,6 +52,16 @@ def test_a_repeated_post_gets_the_number_it_has(room, bob):
     assert write_batch(again) == [5] * 100
     assert write_batch(again) == [5] * 100
     assert Message.objects.count() == 1
+
+
+def test_what_was_meant_for_a_log_before_a_restore_is_not_written(room, bob):
+    epoch = Installation.current().epoch
+    assert write_batch([Say(room.pk, bob, "k", "hi", epoch=epoch)]) == [5]
+    Installation.renew()
+    for name in ("k", "l"):
+        (fate,) = write_batch([Say(room.pk, bob, name, "hi", epoch=epoch)])
+        assert code(fate) == "try_later"
+    assert room.events.count() == 5
 
 
 def test_a_key_stands_for_one_message(room, alice, bob):
