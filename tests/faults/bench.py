@@ -14,6 +14,7 @@ from tests.faults.load import Crowd, people_lines, rooms, secrets
 from tests.faults.nemesis import OPERATIONS
 from tests.faults.site import DAPHNES, Site
 
+BEGIN = 120  # seconds, within which all must be live
 WARM_UP = 8  # seconds
 SAMPLE_EVERY = 2
 SETTLE = 30  # seconds after the last heal, within which all must be well again
@@ -43,7 +44,11 @@ async def run(plan, folder):
         await asyncio.to_thread(site.start, people_lines(), rooms())
         async with httpx.AsyncHTTPTransport(verify=False) as transport:
             site.transport = transport
-            await Bench(plan, site, history).run()
+            bench = Bench(plan, site, history)
+            try:
+                await bench.run()
+            finally:
+                await bench.crowd.leave()
     finally:
         await asyncio.to_thread(site.stop)
         history.close()
@@ -82,9 +87,9 @@ class Bench:
         sampling.cancel()
         self.history.tell("settled")
         await asyncio.to_thread(self.site.sample)
+        await asyncio.to_thread(self.site.look_for_ghosts)
         await final.tell(self.site, self.crowd, self.history)
         logs.tell(self.site, self.history)
-        await self.crowd.leave()
 
     def _tell_own_fault(self, loop, context):
         """A page that breaks off would hide what it should have seen."""
@@ -93,8 +98,8 @@ class Bench:
         self.site.complain(line)
 
     async def _until_live(self):
-        async with asyncio.timeout(SETTLE):
-            while not all(page.is_live for page in self.crowd.pages):
+        async with asyncio.timeout(BEGIN):
+            while not all(page.is_live for page in self.crowd.sitting):
                 await asyncio.sleep(0.1)
 
     async def _sample(self):
@@ -153,7 +158,7 @@ class Bench:
         try:
             await work
         except Exception as error:  # one that cannot be healed is a finding, too
-            line = f"{name} was not healed: {error!r}"
+            line = f"{name} was not healed: {error!r} {getattr(error, 'stderr', '')}"
             say(line)
             self.site.complain(line)
             await asyncio.to_thread(self.site.revive)

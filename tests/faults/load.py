@@ -6,6 +6,7 @@ with 24 people talking 150 messages a second become some 2,000 deliveries.
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import suppress
 
 import httpx
@@ -169,11 +170,15 @@ class Crowd:
 
     def present(self):
         """{slug: [names]} of those who have a live socket."""
-        present = {slug: set() for slug in ROOMS}
-        for page in [*self.pages, *self.tabs]:
-            if page.is_live:
-                present[page.slug].add(page.person.name)
-        return {slug: sorted(names) for slug, names in present.items()}
+        present = {slug: [] for slug in ROOMS}
+        for slug, name in sorted(self.sockets()):
+            present[slug].append(name)
+        return present
+
+    def sockets(self):
+        """A Counter of the live sockets: {(slug, name): how many}."""
+        pages = [page for page in [*self.pages, *self.tabs] if page.is_live]
+        return Counter((page.slug, page.person.name) for page in pages)
 
     def unsettled(self):
         return {

@@ -21,7 +21,7 @@ from tests.faults.cast import PASSWORD
 # As in static/js/connection.js and outbox.js. But a line counts as steady after
 # seconds: the bench puts into minutes the faults of a year.
 FIRST_WAIT, LONGEST_WAIT, AFTER_FLOOD, HANDSHAKE = 0.5, 30, 10, 15
-STEADY = 5
+STEADY = 2
 PATIENCE, FIRST_REST, LONGEST_REST = 10, 1, 15
 HTTP_PATIENCE = 15
 

@@ -3,6 +3,7 @@ handles on all that can be killed."""
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,12 @@ CLIENTS_OF = """
     JOIN rooms_node AS node ON node.id = node_id
     JOIN accounts_user ON accounts_user.id = user_id
     WHERE closed_at IS NULL AND node.name LIKE %s
+"""
+OPEN_VISITS = """
+    SELECT slug, username, count(*) FROM rooms_visit
+    JOIN rooms_room AS room ON room.id = room_id
+    JOIN accounts_user AS person ON person.id = user_id
+    WHERE closed_at IS NULL GROUP BY slug, username
 """
 SESSIONS = """
     SELECT count(*) FROM pg_stat_activity
@@ -149,6 +156,15 @@ class Site:
         with suppress(psycopg.Error):
             return [name for (name,) in self.ask(CLIENTS_OF, f"%:{daphne.process.pid}")]
         return []
+
+    def look_for_ghosts(self):
+        """Complain of visits that no socket holds, and of sockets without one."""
+        stored = Counter({(room, name): n for room, name, n in self.ask(OPEN_VISITS)})
+        held = self.crowd.sockets()
+        for (room, name), n in (stored - held).items():
+            self.complain(f"{n} visits of {name} to {room} have no socket")
+        for (room, name), n in (held - stored).items():
+            self.complain(f"{n} sockets of {name} to {room} have no visit")
 
     # Redis, Nginx and the lines ---------------------------------------------------
 
