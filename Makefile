@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help run deployed test bench check format messages clean
+.PHONY: help run deployed test bench faults check format messages clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -19,6 +19,9 @@ test: .venv/dev ## Run all tests
 
 bench: .venv/bench ## Measure it beside its rivals, and write docs/BENCHMARKS.md
 	$(VENV)/python -m tests.bench
+
+faults: .venv/dev ## Hurt the deployed system for an hour, and look for lost words
+	$(VENV)/python -m tests.faults $(FAULTS)
 
 check: .venv/dev ## Look for faults without running anything
 	$(VENV)/ruff format --check

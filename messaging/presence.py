@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import os
 import socket
+import time
 
 from django.utils.translation import gettext_lazy as _
 
@@ -12,7 +14,7 @@ from messaging.gateway import in_database
 from messaging.protocol import Close
 from rooms import attendance
 from rooms.models import Installation, Node
-from rooms.models.attendance import HEARTBEAT_EVERY
+from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ class Presence:
         self._hub = hub
         self.node = None
         self._known = asyncio.Event()
+        self._beaten_at = -math.inf
+        self._steady_since = 0.0
 
     async def node_id(self):
         """The id of this incarnation; waits until it has one."""
@@ -44,8 +48,18 @@ class Presence:
                 self._known.clear()
                 await self._hub.shut_all(Close.RESTART, _("The server restarts."))
                 continue
-            await in_database(attendance.sweep)
+            if self._is_steady(time.monotonic()):
+                await in_database(attendance.sweep)
             await asyncio.sleep(HEARTBEAT_EVERY)
+
+    def _is_steady(self, now):
+        """Whether this process has beaten for as long as another may be silent. To one
+        that was cut off from the database, everybody seems dead who was cut off, too;
+        and those who lost their line meanwhile are on their way back."""
+        if now - self._beaten_at > 2 * HEARTBEAT_EVERY:
+            self._steady_since = now
+        self._beaten_at = now
+        return now - self._steady_since > DEAD_AFTER.total_seconds()
 
     def retire(self):
         """The process stops (sync): its visits end, with the cause."""

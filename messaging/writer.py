@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 200
 MAX_WAITING = 5_000
+TRY_AGAIN = 1.0  # seconds
 
 
 class Unknown(Exception):
@@ -87,12 +88,14 @@ class Writer:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Draft, asyncio.Future]] = deque()
+        self._visits: dict[int, int] = {}  # {id: node's id}, those that sockets hold
+        self._doubtful: set[tuple[int, int]] = set()  # (node's id, room's id)
         self._draining: asyncio.Task | None = None
 
     async def write(self, draft: Draft):
         """Have the draft written. Returns when it is committed; raises Refused, or
         Unknown."""
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING and not isinstance(draft, Depart):
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((draft, done))
@@ -111,15 +114,44 @@ class Writer:
 
     async def _drain(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._doubtful:
+                if self._doubtful and not await self._disown():
+                    await asyncio.sleep(0 if self._waiting else TRY_AGAIN)
+                if not self._waiting:
+                    continue
                 count = min(len(self._waiting), MAX_BATCH)
                 batch = [self._waiting.popleft() for _nth in range(count)]
                 metrics.BATCH.observe(count)
                 fates = await _fates([draft for draft, _done in batch])
-                for (_draft, done), fate in zip(batch, fates, strict=True):
+                for (draft, done), fate in zip(batch, fates, strict=True):
+                    self._note(draft, fate)
                     _resolve(done, fate)
         finally:
             self._draining = None
+
+    def _note(self, draft: Draft, fate) -> None:
+        """Know which visits are held, and where one may be stored that nobody holds."""
+        if isinstance(draft, Arrive):
+            if isinstance(fate, Arrival):
+                self._visits[fate.visit_id] = draft.node_id
+            elif isinstance(fate, Unknown):
+                self._doubtful.add((draft.node_id, draft.room_id))
+        elif isinstance(draft, Depart):
+            node_id = self._visits.pop(draft.visit_id, None)
+            if isinstance(fate, Unknown) and node_id is not None:
+                self._doubtful.add((node_id, draft.room_id))
+
+    async def _disown(self) -> bool:
+        """Close the visits that batches of unknown fate may have left behind. No other
+        can come meanwhile: all of this process's are written by the one task."""
+        places, held = list(self._doubtful), list(self._visits)
+        try:
+            await in_database(attendance.disown, places, held)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("visits that nobody holds are not closed yet: %s", error)
+            return False
+        self._doubtful.difference_update(places)
+        return True
 
 
 def _resolve(done: asyncio.Future, fate) -> None:

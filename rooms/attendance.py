@@ -66,6 +66,19 @@ def depart(log, departures):
     settle(log, at_once)
 
 
+def disown(places, held):
+    """Close the open visits of some servers to some rooms, given as (node_id, room_id),
+    but those whose ids are in `held`."""
+    with writing(*{room_id for _node_id, room_id in places}) as log:
+        strays = Visit.objects.open().filter(
+            node_id__in={node_id for node_id, _room_id in places},
+            room_id__in=log.rooms,
+        )
+        strays.exclude(pk__in=held).update(
+            closed_at=Greatest("opened_at", log.now), cause=Cause.TIMED_OUT
+        )
+
+
 def put_out(log, room_id, user, cause):
     """Close all visits of a person to a room, and write that they left."""
     visits = Visit.objects.open().filter(room_id=room_id, user=user)

@@ -6,7 +6,8 @@ import threading
 from collections import defaultdict
 
 import pytest
-from django.db import connection
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from messaging.writer import (
     Arrive,
     Depart,
     Say,
+    Unknown,
     Writer,
     write_batch,
 )
@@ -164,15 +166,61 @@ async def test_a_full_queue_answers_at_once(monkeypatch):
     waiting = []
     for count in (MAX_WAITING, MAX_BATCH):  # the first batch leaves the queue at once
         for nth in range(count):
-            draft = Depart(1, nth, Cause.CLOSED)
+            draft = Say(1, None, str(nth), "hi")
             waiting.append(asyncio.create_task(writer.write(draft)))
         await asyncio.sleep(0.1)
     with pytest.raises(Refused) as refused:
-        await writer.write(Depart(1, 0, Cause.CLOSED))
+        await writer.write(Say(1, None, "k", "hi"))
     assert refused.value.code == "busy"
+    # Who is gone is gone: nobody would ask again.
+    waiting.append(asyncio.create_task(writer.write(Depart(1, 1, Cause.CLOSED))))
+    await asyncio.sleep(0.1)
+    assert not waiting[-1].done()
     for task in waiting:
         task.cancel()
     writer._draining.cancel()
+
+
+def store_and_fall_silent(drafts):
+    write_batch(drafts)
+    raise OperationalError("the line broke as it committed")
+
+
+def fall_silent(drafts):
+    raise OperationalError("the line broke before it committed")
+
+
+@sync_to_async
+def open_visits():
+    return list(Visit.objects.open().order_by("pk").values_list("pk", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_coming_of_unknown_fate_leaves_no_ghost(
+    room, alice, bob, node, monkeypatch
+):
+    writer = Writer()
+    held = await writer.write(Arrive(room.pk, bob, node.pk))
+    monkeypatch.setattr("messaging.writer.write_batch", store_and_fall_silent)
+    with pytest.raises(Unknown):
+        await writer.write(Arrive(room.pk, alice, node.pk))
+    assert await sync_to_async(Visit.objects.count)() == 2
+    await writer.finish()
+    assert await open_visits() == [held.visit_id]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_going_of_unknown_fate_is_made_good(
+    room, alice, bob, node, monkeypatch
+):
+    writer = Writer()
+    held = await writer.write(Arrive(room.pk, bob, node.pk))
+    gone = await writer.write(Arrive(room.pk, alice, node.pk))
+    monkeypatch.setattr("messaging.writer.write_batch", fall_silent)
+    with pytest.raises(Unknown):
+        await writer.write(Depart(room.pk, gone.visit_id, Cause.CLOSED))
+    await writer.finish()
+    assert await open_visits() == [held.visit_id]
 
 
 @pytest.mark.django_db(transaction=True)
