@@ -405,8 +405,8 @@ get_certificate() {
 
 look_at_it() {
     step "A look at it"
-    run curl --silent --show-error --fail --insecure --retry 5 --retry-all-errors \
-        --resolve "$name:443:127.0.0.1" "https://$name/readyz"
+    run curl --silent --show-error --fail --insecure --resolve "$name:443:127.0.0.1" \
+        --retry 20 --retry-delay 1 --retry-all-errors "https://$name/readyz"
     if [[ $dry ]]; then
         step "Nothing was changed."
     else
