@@ -46,7 +46,7 @@ class FrameWriter:
         transport = protocol.transport
         if not transport.connected or transport.disconnecting:
             return 0
-        waiting = _waiting(transport)
+        waiting = self.waiting
         if not waiting:
             # Past Twisted's buffer, which would copy, and write in the next turn.
             sent = transport.writeSomeData(frame)
@@ -58,6 +58,14 @@ class FrameWriter:
         transport.write(frame)
         return waiting + len(frame)
 
+    @property
+    def waiting(self):
+        """The bytes that the kernel has not taken yet; 0 where it never will."""
+        transport = self._protocol.transport
+        if not transport.connected:
+            return 0
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
 
 class SocketProtocol(WebSocketProtocol):
     """Daphne's end of a socket, which may close with any code a server may send.
@@ -68,8 +76,3 @@ class SocketProtocol(WebSocketProtocol):
 
     def serverClose(self, code=None):
         self.sendCloseFrame(code=1000 if code is None else code)
-
-
-def _waiting(transport):
-    """The bytes that the kernel has not taken yet."""
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 3.0  # seconds
 MAX_WAITING = 1024 * 1024  # bytes that a slow reader may keep us holding
+PACE = MAX_WAITING // 4  # a page that catches up is not sent more than that ahead
 NORMAL_CLOSURES = {1000, 1001}
 
 
@@ -128,6 +129,13 @@ class PersonConsumer(AsyncWebsocketConsumer):
         except Exception as error:
             logger.info("a frame could not be sent: %r", error)
 
+    async def ready(self):
+        """Wait until most of what was sent is on its way; False once it has closed."""
+        while not self._shut and self.frames and self.frames.waiting > PACE:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
+        return not self._shut
+
     async def shut(self, code, detail):
         """Close for a reason, which is told first: Daphne's close carries none."""
         if self._shut:
@@ -174,7 +182,6 @@ class RoomConsumer(PersonConsumer):
         super().__init__(*args, **kwargs)
         self.arrival = None
         self.room_id = None
-        self._epoch = None  # of the log that the page shows
         self._cause = Cause.TIMED_OUT
         self._answering = set()
 
@@ -194,7 +201,6 @@ class RoomConsumer(PersonConsumer):
         async with asyncio.timeout(2 * ANSWER_WITHIN):
             node_id = await live.presence.node_id()
             self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
-            self._epoch = self.arrival.epoch
             await live.hub.join(self, self.room_id, cursor)
             await live.hub.show_here(self)
 
@@ -280,7 +286,7 @@ class RoomConsumer(PersonConsumer):
     async def _do(self, post):
         parsed = commands.parse(post.body)
         if isinstance(parsed, commands.Speech):
-            meant = (parsed.body, parsed.me, self._epoch)
+            meant = (parsed.body, parsed.me, self.feed.epoch)
             say = Say(self.room_id, self.user, post.key, *meant)
             return protocol.ack(post.key, await runtime.current().writer.write(say))
         done = await in_database(commands.run, parsed, self.user, self.room_id)

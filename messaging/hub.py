@@ -38,7 +38,9 @@ REST_FACTOR, MAX_REST = 2, 0.02
 # in 10 s: the other processes take them in meanwhile.
 GROUP, GROUP_EVERY, MAX_GROUPS = 20, 0.2, 50
 KEEP_IDLE = 30  # seconds that a feed without sockets is kept
-REVOKES = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
+RING_BYTES = 8 * 1024 * 1024  # of the newest records; pages of long texts are read
+REVOKES: dict[str, str] = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
+PUT_OUT = _("You are no member any more.")
 
 
 class Feed:
@@ -63,6 +65,8 @@ class Feed:
         self.room = start.room
         self.here = {person["id"]: person for person in start.here}
         self._ring = deque(records)  # up to `known`, reaching below `sent`
+        self._ring_bytes = sum(len(record.json) for record in records)
+        self._trim()
 
     def stop(self) -> None:
         self._task.cancel()
@@ -76,6 +80,7 @@ class Feed:
         for record in records:
             if record.seq == self.known + 1:
                 self._ring.append(record)
+                self._ring_bytes += len(record.json)
                 self.known = record.seq
         self._news.set()
         self._announced = max(self._announced, last, self.known)
@@ -176,15 +181,18 @@ class Feed:
         await write_to_all(self._live, frame)
 
     def _trim(self) -> None:
-        while len(self._ring) > RING and self._ring[0].seq <= self.sent:
-            self._ring.popleft()
+        ring = self._ring
+        while ring and ring[0].seq <= self.sent:
+            if len(ring) <= RING and self._ring_bytes <= RING_BYTES:
+                return
+            self._ring_bytes -= len(ring.popleft().json)
 
     async def _put_out(self, user_id: int) -> None:
         """Close the sockets that a person opened before they were put out."""
         for socket in list(self.sockets):
             if socket.user.pk == user_id and socket.arrival.head < self.sent:
                 self.leave(socket)
-                await socket.shut(Close.NOT_ALLOWED, _("You are no member any more."))
+                await socket.shut(Close.NOT_ALLOWED, PUT_OUT)
 
     def _fold(self, record: Record) -> int | None:
         """Keep who is here, and the room's facts, as of this record.
@@ -212,11 +220,7 @@ class Feed:
                 self.floor = event["seq"]
             case Event.Kind.RESTORE:
                 self.floor = event["floor"]
-        return (
-            event[REVOKES[Event.Kind(record.kind)]]["id"]
-            if record.kind in REVOKES
-            else None
-        )
+        return put_out_by(record)
 
     # Joining --------------------------------------------------------------------------
 
@@ -224,6 +228,9 @@ class Feed:
         """Welcome a socket, replay what it missed, and have it live from there on."""
         self.sockets.add(socket)
         await self._reach(max(socket.arrival.head, cursor.seq if cursor else 0))
+        if await self._has_put_out(socket):
+            self.leave(socket)
+            return await socket.shut(Close.NOT_ALLOWED, PUT_OUT)
         head, reason = self.sent, self._reset_reason(cursor)
         await socket.deliver(self._welcome(socket))
         if reason:
@@ -235,10 +242,19 @@ class Feed:
             # the same breath in which that is seen.
             missed = await self._missed(seen, self.sent)
             for frame in protocol.frames_of(record.json for record in missed):
+                if not await socket.ready():
+                    return
                 await socket.deliver(frame)
             seen = missed[-1].seq
         if socket in self.sockets:  # it may have closed meanwhile
             self._live.add(socket)
+
+    async def _has_put_out(self, socket) -> bool:
+        """Whether the person was put out after they arrived and before the socket was
+        here; what comes later is `_send_batch`'s to see."""
+        arrived = socket.arrival.head
+        since = await self._missed(arrived, self.sent) if arrived < self.sent else []
+        return any(put_out_by(record) == socket.user.pk for record in since)
 
     def leave(self, socket) -> None:
         self.sockets.discard(socket)
@@ -288,6 +304,12 @@ class Feed:
         """The records after `seen` up to `upto`; the ring must reach back so far."""
         start = seen + 1 - self._ring[0].seq
         return list(islice(self._ring, start, upto + 1 - self._ring[0].seq))
+
+
+def put_out_by(record: Record) -> int | None:
+    """The id of the person who is no member any more by this record, if any."""
+    who = REVOKES.get(record.kind)
+    return orjson.loads(record.json)[who]["id"] if who else None
 
 
 async def write_to_all(sockets, frame: bytes) -> None:

@@ -31,6 +31,9 @@ class Reader:
         await asyncio.sleep(0)
         self.received.append(orjson.loads(frame))
 
+    async def ready(self):
+        return self.closed is None
+
     async def shut(self, code, detail):
         self.closed = int(code)
 
@@ -381,3 +384,40 @@ def test_reader_is_like_a_socket():
         if name not in ("received", "closed"):
             assert hasattr(consumer, name)
     assert callable(consumer.deliver) and callable(consumer.shut)
+
+
+async def test_who_is_put_out_before_they_are_here_does_not_read_on(
+    room, alice, bob, stranger
+):
+    """Their arrival is stored, then comes the kick, and then the room is opened."""
+    arrived = (await Head.objects.aget(room=room)).seq
+    await sync_to_async(room.kick)(bob, by=alice)
+    feed = Feed(room.pk, *await sync_to_async(history.opening)(room.pk))
+    late, other = Reader(bob, head=arrived), Reader(alice, head=arrived)
+    for reader in (late, other):
+        await feed.join(reader, None)
+    feed.stop()
+    assert (late.closed, late.received) == (4403, [])
+    assert (other.closed, len(other.of_type("welcome"))) == (None, 1)
+    assert late not in feed.sockets
+
+
+async def test_who_closes_while_catching_up_is_sent_no_more(feed, room, bob):
+    feed.take(await sync_to_async(say)(room, bob, 300), 304)
+    await settle(feed, 304)
+    reader = Reader(bob)
+    reader.closed = 4408
+    await feed.join(reader, Cursor(feed.epoch, 4))
+    assert reader.seqs == []
+
+
+async def test_the_ring_holds_a_bounded_number_of_bytes(feed, room, bob, monkeypatch):
+    monkeypatch.setattr("messaging.hub.RING_BYTES", 10_000)
+    reader = Reader(bob)
+    await feed.join(reader, None)
+    for _nth in range(10):
+        feed.take(await sync_to_async(say)(room, bob, 20), 0)
+        await settle(feed, feed.known)
+    assert reader.seqs == list(range(5, 205))
+    assert sum(len(record.json) for record in feed._ring) <= 10_000
+    assert feed._ring[-1].seq == 204

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from accounts.models import Session
 from messaging import history
-from rooms.models import Node, Room, Visit
+from rooms.models import Installation, Node, Room, Visit
 from tests.conftest import database_url
 from tests.live import Line, Page, faults, sign_in
 from tests.servers import PlainDaphne
@@ -502,3 +502,11 @@ async def test_rooms_do_not_leak_into_each_other(server, room, alice, bob):
         await asyncio.sleep(0.5)
         assert "a secret" not in json.dumps(here.frames)
         assert "nothing here" not in json.dumps(there.frames)
+
+
+async def test_who_was_told_of_a_new_epoch_goes_on_talking(server, room, bob):
+    async with Page(server, room, await sign_in(bob)) as page:
+        await page.say("before")
+        await sync_to_async(Installation.renew)()
+        await page.first("reset", reason="epoch")
+        assert (await page.post("after"))["type"] == "ack"
