@@ -6,6 +6,8 @@ import re
 import traceback
 from datetime import UTC, datetime
 
+from config.problems import is_outage
+
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # PostgreSQL puts the row, and so people's words, below the first line of an error. In
 # the repr of an error, which messages hold, the line's end is two characters.
@@ -48,6 +50,18 @@ class JSONFormatter(OneLineFormatter):
             line["exception"] = self.formatException(record.exc_info)
         text = json.dumps(line, ensure_ascii=False)
         return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class OutageFilter(logging.Filter):
+    """A database that is away is no fault of the page that was asked for: a warning."""
+
+    def filter(self, record):
+        error = record.exc_info and record.exc_info[1]
+        if is_outage(error):
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.msg, record.args = "%s: %s", (record.getMessage(), error)
+            record.exc_info = None
+        return True
 
 
 def without_row(text):

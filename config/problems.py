@@ -1,7 +1,12 @@
 """What can go wrong on an operator's machine, in one sentence each."""
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import NotSupportedError, OperationalError, ProgrammingError
+from django.db import (
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 
@@ -16,6 +21,11 @@ def explain(error):
             return "The database lacks this version's tables: run manage.py migrate."
         case OSError(filename=str(name), strerror=reason):
             return f"{name} cannot be used ({reason}): mend it, or change VAR_DIR."
+
+
+def is_outage(error):
+    """Whether the database did not answer, or not in time."""
+    return isinstance(error, (InterfaceError, OperationalError))
 
 
 def is_about_connecting(error):

@@ -61,6 +61,7 @@ class Server(Daphne):
         return Deferred.fromFuture(asyncio.ensure_future(self.drain()))
 
     async def drain(self):
+        systemd.tell("STOPPING=1")
         self.listener.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_WITHIN):
@@ -102,5 +103,4 @@ def run(application, listener, on_ready):
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     Server(application, listener, on_ready).run()
-    systemd.tell("STOPPING=1")
     runtime.retire()

@@ -300,6 +300,7 @@ LOGGING = {
         },
         "json": {"()": "config.log.JSONFormatter"},
     },
+    "filters": {"outage": {"()": "config.log.OutageFilter"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
@@ -310,7 +311,7 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": "WARNING"},
         # Strangers decide how many of these there are.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["outage"]},
         "django.security": {"level": "CRITICAL"},
         # While Redis is away it has a word to say every second; the relay says it once.
         "channels_redis": {"level": "CRITICAL"},

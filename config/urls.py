@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+handler500 = "config.outage.server_error"
 urlpatterns = [
     path("", include("rooms.urls")),
     path("", include("messaging.urls")),

@@ -70,7 +70,7 @@ read_options() {
 
 settle_all() {
     settle name ""
-    settle processes "$(nproc)"
+    settle processes "$(($(nproc) < 16 ? $(nproc) : 16))"
     settle acme ""
     settle certificate ""
     settle key ""
@@ -78,7 +78,7 @@ settle_all() {
     settle sockets 50
     [[ $name =~ ^[a-z0-9-]+(\.[a-z0-9-]+)+$ ]] ||
         fail "--name must be a name such as chat.example.org; it is '$name'."
-    [[ $processes =~ ^[1-9][0-9]?$ ]] || fail "--processes must be 1 to 99."
+    [[ $processes =~ ^([1-9]|1[0-6])$ ]] || fail "--processes must be 1 to 16."
     [[ $sockets =~ ^[1-9][0-9]{0,5}$ ]] || fail "--sockets must be 1 to 999999."
     [[ ${certificate:+x} == "${key:+x}" ]] || fail "--certificate and --key go together."
     [[ -z $certificate || -z $acme ]] || fail "Give --acme or --certificate, not both."
@@ -142,7 +142,7 @@ fill_in() { # TEMPLATE: with the variables it names, which are exported, filled 
 # The steps ------------------------------------------------------------------------
 
 install_packages() {
-    local wanted=(nginx-light redis-server postgresql python3-venv gettext-base openssl curl)
+    local wanted=(nginx redis-server postgresql python3-venv gettext-base openssl curl)
     local missing=() package
     [[ ! $acme ]] || wanted+=(certbot)
     for package in "${wanted[@]}"; do
@@ -405,8 +405,8 @@ get_certificate() {
 
 look_at_it() {
     step "A look at it"
-    run curl --silent --show-error --fail --insecure --retry 5 --retry-all-errors \
-        --resolve "$name:443:127.0.0.1" "https://$name/readyz"
+    run curl --silent --show-error --fail --insecure --resolve "$name:443:127.0.0.1" \
+        --retry 20 --retry-delay 1 --retry-all-errors "https://$name/readyz"
     if [[ $dry ]]; then
         step "Nothing was changed."
     else

@@ -17,6 +17,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 from cryptography import x509
@@ -100,7 +101,7 @@ class PostgreSQL(Family):
 
 
 class GuardedRedis(Redis):
-    """Redis as in deploy/redis, by TCP: .url is the chat's, .client an operator's."""
+    """Redis as in deploy/redis; .url (by TCP) is the chat's, .client an operator's."""
 
     def __init__(self, folder):
         super().__init__(redis_program(), folder)
@@ -110,10 +111,11 @@ class GuardedRedis(Redis):
         }
         conf = Path(folder) / "redis.conf"
         render(DEPLOY / "redis" / "rollcall.conf.template", conf, passwords)
-        place = ["--unixsocket", "", "--dir", folder]
-        place += ["--bind", "127.0.0.1", "--port", self.port]
+        path = Path(folder) / "redis.sock"
+        place = ["--unixsocket", path, "--bind", "127.0.0.1", "--port", self.port]
         self.command = [str(word) for word in (self.command[0], conf, *place)]
         self.url = self.url_as("rollcall", passwords["REDIS_PASSWORD"])
+        self.socket_url = f"unix://rollcall:{passwords['REDIS_PASSWORD']}@{path}"
         operator = self.url_as("operator", passwords["REDIS_OPERATOR_PASSWORD"])
         self.client = redis.Redis.from_url(operator, socket_timeout=1)
 
@@ -172,13 +174,25 @@ class Nginx(Family):
 
     def reload(self):
         """New workers with the files as they are now; the former keep their sockets."""
-        before = set(self.members())
+        former = self.workers()
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: set(self.members()) - before)
+        wait_until(lambda: set(self.workers()) - set(former))
+        wait_until(lambda: all(map(is_leaving, former)))
+
+    def workers(self):
+        return self.members()[1:]
 
     @property
     def access_log(self):
         return (self.etc / "access.log").read_text()
+
+
+def is_leaving(worker):
+    """Whether it takes no new connections any more."""
+    try:
+        return "shutting down" in " ".join(worker.cmdline())
+    except psutil.NoSuchProcess:
+        return True
 
 
 class TLSNginx(Nginx):

@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 BLOCK = 256 * 1024  # bytes
 # Level 6 takes three times as long, and makes the file a fifth smaller.
 COMPRESSION = {"compression": ZIP_DEFLATED, "compresslevel": 1}
-# What zipfile raises over a damaged file, as a run over thousands of them has shown.
+# What zipfile raises over damaged files; the test tries hundreds.
 DAMAGE = (
     BadZipFile,
     EOFError,

@@ -86,7 +86,7 @@ def test_while_postgresql_hangs_a_server_lives_and_is_not_ready(server, postgres
         start = time.monotonic()
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         assert httpx.get(f"{server.url}/metrics").status_code == 200
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 2
     finally:
         postgres.resume()
     wait_until_ready(server)
@@ -119,6 +119,22 @@ def test_while_postgresql_is_gone_a_server_lives_and_is_not_ready(alone):
     finally:
         postgres.start()
     wait_until_ready(server)
+
+
+def test_while_postgresql_is_gone_pages_say_so_and_the_log_in_a_line(alone):
+    server, postgres = alone
+    postgres.stop()
+    try:
+        page = httpx.get(f"{server.url}/", timeout=20)
+        assert page.status_code == 503
+        assert page.headers["Retry-After"] == "5"
+        assert "Nothing is lost" in page.text
+    finally:
+        postgres.start()
+    wait_until_ready(server)
+    assert httpx.get(f"{server.url}/", follow_redirects=True).is_success
+    assert "WARNING django.request: Service Unavailable: /: " in server.log
+    assert "ERROR" not in server.log
 
 
 def test_a_database_without_our_migrations_is_told(server):

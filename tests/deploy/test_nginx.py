@@ -132,6 +132,24 @@ def test_numbers_are_not_for_the_world(browser):
         assert "Django" not in response.text
 
 
+async def test_each_process_tells_its_numbers_on_this_machine(deployed, keys, lobby):
+    own = f"http://127.0.0.1:{deployed.nginx.metrics_port}"
+
+    def sockets():
+        pages = [httpx.get(f"{own}/metrics/{nth}").text for nth in range(3)]
+        numbers = [re.search(r"^rollcall_sockets (\S+)$", page, re.M) for page in pages]
+        return sorted(float(number[1]) for number in numbers)
+
+    async with Page(deployed, lobby, keys["ann"]):
+        wait_until(lambda: sockets() == [0, 0, 1])
+    assert httpx.get(f"{own}/accounts/login/").status_code == 404
+
+
+def test_a_prober_may_ask_from_anywhere(browser):
+    assert browser.get("/healthz").json() == {"status": "alive"}
+    assert browser.get("/readyz").json()["status"] == "ready"
+
+
 def test_the_log_holds_no_key_and_no_query(browser, deployed):
     browser.get("/accounts/password/reset/key/1-verysecret/", follow_redirects=True)
     browser.get("/accounts/confirm-email/verysecret/")
@@ -238,37 +256,6 @@ async def test_another_origin_is_refused(deployed, keys):
 # Of one's own: what is hurt -------------------------------------------------------
 
 
-def test_a_former_worker_closes_its_sockets_at_last(deploy):
-    deployment = deploy(daphnes=1)
-    conf = deployment.nginx.etc / "nginx.conf"
-    assert "worker_shutdown_timeout 5m;" in conf.read_text()
-    conf.write_text(conf.read_text().replace("timeout 5m;", "timeout 1s;"))
-    deployment.nginx.reload()
-    with socket.create_connection(("127.0.0.1", deployment.nginx.port)) as line:
-        line.settimeout(10)
-        host = f"127.0.0.1:{deployment.nginx.port}"
-        line.sendall(
-            f"GET /ws/rooms/ HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
-            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-        )
-        assert b"101 Switching" in line.recv(65536)
-        deployment.nginx.reload()
-        assert b"".join(iter(lambda: line.recv(65536), b"")) is not None
-
-
-def test_when_no_process_answers_a_page_says_so_and_comes_back(deploy):
-    deployment = deploy(daphnes=1)
-    with httpx.Client(base_url=deployment.url, follow_redirects=True) as browser:
-        deployment.daphnes[0].kill()
-        response = browser.get("/rooms/")
-        assert response.status_code == 503
-        assert "starting again" in response.text and "перезапускается" in response.text
-        assert response.headers["Retry-After"] == "5"
-        deployment.daphnes[0].start()
-        assert browser.get("/rooms/").status_code == 200
-
-
 @pytest.fixture(scope="module")
 def strict(pytestconfig):
     """One process, and limits that are soon reached."""
@@ -279,6 +266,28 @@ def strict(pytestconfig):
     deployment.keys = settle(deployment)
     yield deployment
     deployment.stop()
+
+
+async def test_a_former_worker_closes_its_sockets_at_last(strict, lobby):
+    conf = strict.nginx.etc / "nginx.conf"
+    assert "worker_shutdown_timeout 5m;" in conf.read_text()
+    conf.write_text(conf.read_text().replace("timeout 5m;", "timeout 1s;"))
+    strict.nginx.reload()
+    async with Page(strict, lobby, strict.keys["ann"]) as page:
+        await page.say("over this worker")
+        strict.nginx.reload()
+        assert await page.closed() == 1006
+
+
+def test_when_no_process_answers_a_page_says_so_and_comes_back(strict):
+    with httpx.Client(base_url=strict.url, follow_redirects=True) as browser:
+        strict.daphnes[0].kill()
+        response = browser.get("/rooms/")
+        assert response.status_code == 503
+        assert "starting again" in response.text and "перезапускается" in response.text
+        assert response.headers["Retry-After"] == "5"
+        strict.daphnes[0].start()
+        assert browser.get("/rooms/").status_code == 200
 
 
 async def test_an_address_has_so_many_sockets_and_no_more(strict, lobby):
