@@ -16,7 +16,9 @@ import psycopg
 from tests.faults.site import CROWD_LINES
 
 DRAIN_WITHIN = 35  # seconds after SIGTERM; the promise is 30
-LOCK_SOME = "SELECT FROM rooms_head WHERE room_id %% 2 = %s FOR UPDATE"
+LOCK_SOME = """
+    SELECT FROM rooms_head WHERE room_id %% 2 = %s ORDER BY room_id FOR UPDATE
+"""
 MEGABYTE = 1024 * 1024
 
 

@@ -275,6 +275,7 @@ class Lines:
     def close(self):
         self.process.stdin.close()
         self.process.wait(timeout=10)
+        self.process.stdout.close()
 
     def _ask(self, **request):
         with self._lock:

@@ -25,7 +25,8 @@ TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-# A restore, as far as the log goes: it is as it was when the backup was made.
+# A restore, as far as the log goes: it is as it was when the backup was made, has a new
+# epoch, and no server goes on as if nothing had happened.
 RESTORE = """
     SELECT FROM rooms_head WHERE room_id = %(room)s FOR UPDATE;
     DELETE FROM messaging_message USING rooms_event AS event
@@ -33,6 +34,7 @@ RESTORE = """
     DELETE FROM rooms_event WHERE room_id = %(room)s AND seq > %(head)s;
     UPDATE rooms_head SET seq = %(head)s WHERE room_id = %(room)s;
     UPDATE rooms_installation SET epoch = md5(epoch);
+    UPDATE rooms_node SET stopped_at = now() WHERE stopped_at IS NULL;
 """
 
 

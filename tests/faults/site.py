@@ -32,10 +32,10 @@ CLIENTS_OF = """
     WHERE closed_at IS NULL AND node.name LIKE %s
 """
 OPEN_VISITS = """
-    SELECT slug, username, count(*) FROM rooms_visit
+    SELECT room.slug, person.username, count(*) FROM rooms_visit
     JOIN rooms_room AS room ON room.id = room_id
     JOIN accounts_user AS person ON person.id = user_id
-    WHERE closed_at IS NULL GROUP BY slug, username
+    WHERE closed_at IS NULL GROUP BY room.slug, person.username
 """
 SESSIONS = """
     SELECT count(*) FROM pg_stat_activity
