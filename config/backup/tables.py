@@ -152,16 +152,18 @@ def replace(manifest, blocks):
 def lock(tables):
     """Keep everybody else out until the transaction ends.
 
-    A statement on its way may hold one table and want the next, as we do; PostgreSQL
-    then ends one of the two, and we try again.
+    What writes to a log holds the heads first: once they are ours, what is on its way
+    has ended, and nothing new begins. Of others, a statement may hold one table and
+    want the next, as we do; PostgreSQL then ends one of the two, and we try again.
     """
     if not tables:
         return
+    heads_first = sorted(tables, key=lambda name: name != "rooms_head")
     execute(f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'")
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
             with transaction.atomic():
-                return execute(SQL("LOCK TABLE {}").format(listed(tables)))
+                return execute(SQL("LOCK TABLE {}").format(listed(heads_first)))
         except OperationalError as error:
             if not (tries_left and isinstance(error.__cause__, DeadlockDetected)):
                 raise
