@@ -15,7 +15,6 @@ from psycopg.sql import SQL, Identifier
 # session that has ended can come back to life.
 NOT_KEPT = {"accounts_session", "django_session"}
 LOCK_TRIES = 20
-HEADS = "rooms_head"
 LOCK_WITHIN = "10s"
 
 
@@ -153,18 +152,18 @@ def replace(manifest, blocks):
 def lock(tables):
     """Keep everybody else out until the transaction ends.
 
-    Who writes to a log begins with its head, then wants other tables; so do we.
-    Any other statement on its way may hold one table and want the next, as we do;
-    PostgreSQL then ends one of the two, and we try again.
+    What writes to a log holds the heads first: once they are ours, what is on its way
+    has ended, and nothing new begins. Of others, a statement may hold one table and
+    want the next, as we do; PostgreSQL then ends one of the two, and we try again.
     """
     if not tables:
         return
-    in_order = sorted(tables, key=lambda name: name != HEADS)
+    heads_first = sorted(tables, key=lambda name: name != "rooms_head")
     execute(f"SET LOCAL lock_timeout = '{LOCK_WITHIN}'")
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
             with transaction.atomic():
-                return execute(SQL("LOCK TABLE {}").format(listed(in_order)))
+                return execute(SQL("LOCK TABLE {}").format(listed(heads_first)))
         except OperationalError as error:
             if not (tries_left and isinstance(error.__cause__, DeadlockDetected)):
                 raise
