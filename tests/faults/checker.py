@@ -119,12 +119,17 @@ def is_stored(log, wish, seq):
 
 def is_beyond_backup(run, wish, t, generation, seq):
     """Whether a restore took it away: it came after what the backup holds, and, where
-    the old epoch was dumped, after the dump was taken."""
+    the old epoch was dumped, after the dump was taken. (Who acts without a line, such
+    as by a form, may act in a later generation than that of their last line.)"""
     for restore in run.restores:
-        if generation == restore.old and seq > restore.heads.get(wish.room, 0):
-            dumped = run.dumped.get(restore.old)
-            late = dumped is None or t >= dumped
-            return late and wish.t < restore.ended
+        dumped = run.dumped.get(restore.old)
+        of_old = (
+            generation == restore.old if dumped is None else generation <= restore.old
+        )
+        late = dumped is None or t >= dumped
+        beyond = seq > restore.heads.get(wish.room, 0)
+        if of_old and late and beyond and wish.t < restore.ended:
+            return True
     return False
 
 
@@ -270,8 +275,10 @@ def revoked_at_once(run, limits):
             if event.kind == "message" and not log.is_member(event.actor, event.seq):
                 yield f"{event.actor}, who was out, said #{event.seq} of {slug}"
     for conn, leg, log in run.legs():
-        last = log and log.last_for(conn.user, leg.head)
-        if last is not None and leg.last > last:
+        # A dump that was taken before a restore ends before what came until then.
+        known = log and leg.head <= log.head
+        last = log.last_for(conn.user, leg.head) if known else None
+        if last is not None and min(leg.last, log.head) > last:
             yield f"{conn.client}, put out by #{last}, got #{leg.last}"
     yield from _signed_out(run, limits)
 

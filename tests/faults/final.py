@@ -9,6 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import httpx
@@ -32,9 +33,10 @@ async def tell(site, crowd, history):
 
 def tell_dump(site, crowd, history, why):
     """Tell what the database holds, and who is there in truth; returns the former."""
-    present = crowd.present()
+    present, began = crowd.present(), time.monotonic_ns()
     found = dump(site.environment)
-    history.tell("dump", why=why, **found)
+    # What is acknowledged while it is made need not be in it.
+    history.tell("dump", why=why, **found, t=began)
     history.tell("present", rooms=present)
     return found
 
