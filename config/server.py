@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from daphne.server import Server as Daphne
 from django.conf import settings
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from config import frames, systemd
@@ -52,8 +53,9 @@ class Server(Daphne):
     def listen(self):
         self.ws_factory.protocol = frames.SocketProtocol
         self.listener.listen(self.http_factory)
-        self.on_ready()
-        systemd.tell_while_alive()
+        # Once the reactor runs, and heeds signals: one that came between would be lost.
+        reactor.callWhenRunning(self.on_ready)
+        reactor.callWhenRunning(systemd.tell_while_alive)
 
     def kill_all_applications(self):
         """Called before the reactor stops, which waits for what this returns. Daphne's

@@ -17,7 +17,7 @@ from django.conf import settings
 from config.embedded import cluster
 from config.static import CHUNK, respond
 from tests.conftest import database_url
-from tests.servers import ROOT, Rollcall, own_environment, var_dir
+from tests.servers import ROOT, Rollcall, free_port, own_environment, var_dir
 
 # By itself ------------------------------------------------------------------------
 
@@ -98,6 +98,31 @@ def test_without_redis_there_is_one_sentence(serve):
     assert "Redis does not answer" in log
     assert "hush" not in log
     assert "Traceback" not in log
+
+
+STOP_WHEN_READY = """
+import os, signal
+from config import loop; loop.install()
+import django; django.setup()
+from django.core.management import call_command
+from config.management.commands import serve
+serve.Command.welcome = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+call_command("serve")
+"""
+
+
+def test_a_signal_in_the_moment_it_is_ready_is_heeded(transactional_db):
+    """Until the reactor runs it has no ear for signals, and they were lost."""
+    own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", STOP_WHEN_READY],
+        cwd=ROOT,
+        env=own_environment(PORT=free_port(), **own),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.returncode, done.stdout) == (0, "Rollcall has stopped.\n")
 
 
 def test_a_server_that_was_killed_leaves_nothing_in_the_way(serve):

@@ -12,8 +12,6 @@ UNFORESEEN = re.compile(
 # What a process rightly says of itself when it was hurt.
 FORESEEN = re.compile(
     r"declared dead; starting anew"  # frozen for longer than its time to live
-    # A page that is asked for while PostgreSQL is away is answered with 500.
-    r"|Internal Server Error: \S+\\n(Operational|Interface)Error"
     r"|connect\(\) to unix:"  # Nginx tries another where one has gone
     r"|setrlimit"  # the machine allows Nginx fewer descriptors than it asks for
     # A frozen Daphne does not take its socket's queue; Nginx's workers were killed.
