@@ -10,6 +10,7 @@ from django.conf import settings
 from twisted.internet.defer import Deferred
 
 from config import frames, systemd
+from config.sockets import Socket
 from messaging import runtime
 
 # Of the 30 s that a service manager gives; the rest is for the last lines of the log.
@@ -50,7 +51,7 @@ class Server(Daphne):
         self.on_ready = on_ready
 
     def listen(self):
-        self.ws_factory.protocol = frames.SocketProtocol
+        self.ws_factory.protocol = Socket
         self.listener.listen(self.http_factory)
         self.on_ready()
         systemd.tell_while_alive()
