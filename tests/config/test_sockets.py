@@ -81,3 +81,18 @@ async def send_much(wire, size, seconds):
             sent += len(message)
         await asyncio.sleep(0.001)
     return sent
+
+
+async def test_a_line_that_is_reset_behind_its_last_words_has_ended(serve, room, bob):
+    """uvloop tells of an error once, when there may still be something to read."""
+    server = serve(FRAMES_PER_SECOND=1_000)
+    session = await sign_in(bob)
+    words = frame(b'{"type":"post","key":"k","body":"%s"}' % (b"a" * 7_000))
+    for _nth in range(20):
+        welcomed = asyncio.Event()
+        wire = await raw(server, room, session, lambda *_, it=welcomed: it.set())
+        await welcomed.wait()
+        wire.write(3 * words)
+        wire.drop()
+    await asyncio.sleep(2)
+    assert (await sync_to_async(gauges.in_database)())["open visits"] == 0
