@@ -81,8 +81,8 @@ def stores_another_text():
     from messaging import consumers
 
     say = consumers.Say
-    consumers.Say = lambda room, user, key, body, me: say(
-        room, user, key, body.replace("\u200b", ""), me
+    consumers.Say = lambda room, user, key, body, *rest: say(
+        room, user, key, body.replace("\u200b", ""), *rest
     )
 
 

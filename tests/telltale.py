@@ -83,7 +83,7 @@ def inside():
         "drafts waiting": live.writer.waiting,
         "work in background": len(consumers._background),
         "buckets": len(live.buckets),
-        "connections": objects["WebSocketProtocol"] + objects["WebRequest"],
+        "connections": objects["Socket"] + objects["WebRequest"],
         "objects": dict(objects.most_common(60)),
     }
 

@@ -54,7 +54,7 @@ SIGNS = {
     "answers_twice": "not an answer",
     "stores_what_it_refuses": "stored, but never said so",
     "stores_another_text": "stored, but never said so",
-    "stops_the_loop": "no ack for another",
+    "stops_the_loop": "no ack for another|no answer",
     "keeps_sockets": "left over",
 }
 
