@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help run deployed test bench faults check format messages clean
+.PHONY: help run deployed test fuzz soak bench faults check format messages clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -16,6 +16,12 @@ deployed: .venv/dev ## Start it as on a server: Nginx, 3 processes, Redis, Postg
 
 test: .venv/dev ## Run all tests
 	$(VENV)/python -m pytest
+
+fuzz: .venv/dev ## Send a million odd frames to a server, and hold it to its promises
+	$(VENV)/python -m tests.fuzz
+
+soak: .venv/dev ## Have people come and go for ten minutes; tell what the server keeps
+	$(VENV)/python -m tests.soak
 
 bench: .venv/bench ## Measure it beside its rivals, and write docs/BENCHMARKS.md
 	$(VENV)/python -m tests.bench

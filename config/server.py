@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from config import frames, systemd
+from config.sockets import Socket
 from messaging import runtime
 
 # Of the 30 s that a service manager gives; the rest is for the last lines of the log.
@@ -51,7 +52,7 @@ class Server(Daphne):
         self.on_ready = on_ready
 
     def listen(self):
-        self.ws_factory.protocol = frames.SocketProtocol
+        self.ws_factory.protocol = Socket
         self.listener.listen(self.http_factory)
         # Once the reactor runs, and heeds signals: one that came between would be lost.
         reactor.callWhenRunning(self.on_ready)

@@ -1,0 +1,52 @@
+"""A socket below its messages: what a stranger's bytes may cost everybody else.
+
+Daphne reads as fast as it can, answers every ping, and queues every message for the
+application, which may be waiting for the database, or counting messages. So here, too,
+somebody counts: what is no message (pings, pongs, pieces of a message) is allowed as
+often as messages are; and nothing more is read while the application is behind.
+"""
+
+from twisted.internet import reactor
+
+from config.frames import SocketProtocol
+from messaging.limits import Bucket
+from messaging.protocol import Close
+
+READ = 4 * 1024  # bytes a turn of the loop; in 64 KiB are ten thousand pings, 0.3 s
+MAX_QUEUED = 64  # messages that wait for the application, or one that is long
+LOOK_AGAIN = 0.02  # seconds
+NEW_MESSAGE = {1, 2}  # opcodes (RFC 6455, 11.8)
+
+
+class Socket(SocketProtocol):
+    """Our end of a socket, with a limit on what the application never sees."""
+
+    def connectionMade(self):
+        super().connectionMade()
+        self.transport.bufferSize = READ
+        self._bucket = Bucket()
+        self._is_paused = False
+
+    def onFrameBegin(self):
+        super().onFrameBegin()
+        if self.current_frame.opcode in NEW_MESSAGE or self.state != self.STATE_OPEN:
+            return
+        self._bucket.take()
+        if self._bucket.flooded:
+            self.sendClose(code=int(Close.FLOODING))
+
+    def onMessage(self, payload, isBinary):
+        super().onMessage(payload, isBinary)
+        much = len(payload) > READ or self.application_queue.qsize() >= MAX_QUEUED
+        if much and not self._is_paused:
+            self._is_paused = True
+            self.transport.pauseProducing()
+            reactor.callLater(LOOK_AGAIN, self._go_on)
+
+    def _go_on(self):
+        """Read on, once the application has taken all."""
+        if self.application_queue.qsize() and self.state == self.STATE_OPEN:
+            reactor.callLater(LOOK_AGAIN, self._go_on)
+        else:
+            self._is_paused = False
+            self.transport.resumeProducing()

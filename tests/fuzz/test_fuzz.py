@@ -1,0 +1,110 @@
+"""A slice of `make fuzz`, and that the fuzzer sees."""
+
+import random
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from tests.conftest import database_url
+from tests.fuzz.grammar import Grammar
+from tests.fuzz.hunt import ENVIRONMENT, Finding, Hunt, muster
+from tests.fuzz.oracle import promise
+from tests.fuzz.shrink import Shrinker
+from tests.planted import FAULTS, Planted
+from tests.telltale import Telltale
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def hunted(tmp_path):
+    """hunted(kind, …): a ready server of that kind on the test database."""
+    servers = []
+
+    def start(kind, *words):
+        own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
+        servers.append(kind(tmp_path, *words, **own, **ENVIRONMENT))
+        return servers[-1].start()
+
+    yield start
+    for server in servers:
+        if isinstance(server, Planted):
+            server.kill()  # it may not hear
+        elif server.is_running:
+            server.stop()
+
+
+async def test_odd_frames_cost_nobody_anything(hunted):
+    crew = await sync_to_async(muster)()
+    hunt = Hunt(hunted(Telltale), crew, frames=20_000, seed="in CI")
+    await hunt.run()
+    # It could have failed: all sorts of answers came, and all sorts of ends.
+    assert {"ack", "notice", "unreadable", "too_big", "unknown_type"} <= {*hunt.answers}
+    assert {"bad_field", "empty", "too_long", "key_reused"} <= {*hunt.answers}
+    assert hunt.sent > 19_000
+    assert hunt.scripts > 150
+    assert {1000, 1006} <= {*hunt.closes}
+
+
+SIGNS = {
+    "raises_on_a_list_as_type": "unhashable type|1011",
+    "forgets_to_answer": "no answer|should end so: lives",
+    "loses_the_key": "not an answer",
+    "answers_twice": "not an answer",
+    "stores_what_it_refuses": "stored, but never said so",
+    "stores_another_text": "stored, but never said so",
+    "stops_the_loop": "no ack for another|no answer",
+    "keeps_sockets": "left over",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_planted_fault_is_found(hunted, fault, monkeypatch):
+    monkeypatch.setattr("tests.fuzz.hunt.PATIENCE", 5)
+    crew = await sync_to_async(muster)()
+    hunt = Hunt(hunted(Planted, fault), crew, frames=6_000, seed="planted")
+    with pytest.raises(Finding, match=SIGNS[fault]):
+        await hunt.run()
+
+
+async def test_a_finding_is_told_by_its_smallest_frame(hunted):
+    crew = await sync_to_async(muster)()
+    hunt = Hunt(hunted(Planted, "loses_the_key"), crew, frames=0, seed="small")
+    frames = [
+        b'{"type":"post","key":"a","body":"b"}',
+        b'{"type":"post","key":"key","body":"some words","__proto__":[1,2,3]}',
+    ]
+    payload, _is_text, what = await Shrinker(hunt).smallest(
+        (frame, True) for frame in frames
+    )
+    assert payload.startswith(b'{"type":"post","key":"')
+    assert len(payload) < len(frames[1]) / 2
+    assert "bad_field" in what
+
+
+def test_a_seed_is_a_run():
+    def frames(seed):
+        grammar = Grammar(random.Random(seed), "f0")
+        return [grammar.frame() for _nth in range(300)]
+
+    assert frames("one") == frames("one")
+    assert frames("one") != frames("two")
+
+
+@pytest.mark.parametrize(
+    ("payload", "key", "answers"),
+    [
+        (b'{"type":"post","key":"k","body":"hi"}', "k", {"ack"}),
+        (b'{"type":"post","key":"k","body":"hi","key":"l"}', "l", {"ack"}),
+        (b'{"type":"post","key":"k","body":7}', "k", {"bad_field"}),
+        (b'{"type":"post","key":"k k","body":"hi"}', None, {"bad_field"}),
+        (b'{"type":["post"],"key":"k"}', None, {"unknown_type"}),
+        (b'{"type":"post","key":"k","body":"\\ud800"}', None, {"unreadable"}),
+        (b" " * 70_000, None, {"too_big"}),
+    ],
+)
+def test_what_is_promised(payload, key, answers):
+    due = promise(payload)
+    assert due.key == key
+    assert answers <= due.answers
