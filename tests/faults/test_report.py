@@ -27,7 +27,6 @@ def test_a_red_run_says_what_did_not_hold():
 
 
 def test_the_results_go_into_the_page_of_the_docs(verdict, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
     page = tmp_path / "RELIABILITY.md"
     page.write_text(report.PAGE.read_text())
     monkeypatch.setattr(report, "PAGE", page)
