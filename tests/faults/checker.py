@@ -16,7 +16,7 @@ from tests.faults.index import NS, Run
 from tests.faults.measures import Measures, numbers, p99
 
 OPS = {"join": "join", "leave": "part", "kick": "kick"}  # op: the event it becomes
-ONE_DAPHNE, KILLED, DRAINED = {"N1", "N2", "N3"}, {"N1", "N4"}, {"N2"}
+ONE_DAPHNE, KILLED, DRAINED = {"N1", "N2", "N3"}, {"N1"}, {"N2"}
 REDIS = {"N11", "N12", "N13", "N14", "N15", "N16", "N24"}
 POSTGRES, STORM = {"N5", "N6"}, "N20"
 

@@ -10,6 +10,9 @@ from statistics import median
 from tests.faults.index import NS
 
 STEP = 5  # seconds of the timeline
+# People whose lines the load itself hurts all the time, faults or not: what they lose
+# counts as everybody's, but how long they wait says nothing of the system.
+WEAK = ("bad-", "stalled-")
 ABNORMAL = 4000  # close codes from here on mean something; below, the line was lost
 
 
@@ -18,8 +21,13 @@ def p99(seconds):
     return ordered[math.ceil(0.99 * len(ordered)) - 1] if ordered else 0.0
 
 
+def is_weak(user):
+    return user.startswith(WEAK)
+
+
 class Measures:
-    """Of a Run. Times are in seconds; those of a fault are by its number."""
+    """Of a Run, and of people with good lines. Times are in seconds; those of a fault
+    are by its number."""
 
     def __init__(self, run):
         self.run = run
@@ -41,6 +49,8 @@ class Measures:
 
     def _time_answers(self):
         for wish in self.run.wishes.values():
+            if is_weak(wish.user):
+                continue
             for sent, ns in wish.waits():
                 self.waits_in[self._fault_at(sent)].append(ns / NS)
             if ack := wish.ack():
@@ -52,7 +62,9 @@ class Measures:
         """From being sent to each reader, of the oldest event in a frame, if it is a
         message that was sent once."""
         for conn, leg, log in self.run.legs():
-            frames = zip(leg.times, leg.firsts, leg.lasts, strict=True) if log else ()
+            if not log or is_weak(conn.user):
+                continue
+            frames = zip(leg.times, leg.firsts, leg.lasts, strict=True)
             for t, first, last in frames:
                 event = (
                     log.at.get(max(first, leg.head + 1)) if last > leg.head else None
@@ -71,6 +83,8 @@ class Measures:
         for conns in self.run.by_client.values():
             welcomed = sorted(conn.welcomed for conn in conns if conn.welcomed)
             for conn in conns:
+                if is_weak(conn.user):
+                    continue
                 if conn.welcomed and conn.closed and conn.code < ABNORMAL:
                     nth = bisect_left(welcomed, conn.closed)
                     back = welcomed[nth] if nth < len(welcomed) else self.run.ended
