@@ -23,7 +23,9 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, line):
-        return cls(line.seq, line.kind, protocol.encode(protocol.event(line)))
+        # orjson's bytes keep the 4 KiB that it wrote them in; a copy has its own size.
+        json = bytes(memoryview(protocol.encode(protocol.event(line))))
+        return cls(line.seq, line.kind, json)
 
 
 class Snapshot(NamedTuple):

@@ -2,12 +2,17 @@
 runs by `tests.telltale`, inside it. For tests that look for leaks."""
 
 import asyncio
+import re
 
 import psutil
 from asgiref.sync import sync_to_async
 from django.db import connection
 
 from rooms.models import Visit
+
+# On a machine with much to do Redis is late now and then, and the relay says so. And
+# asgiref may lose sight of a request whose browser went away while a page was made.
+HARMLESS = r" messaging\.relay: |exception was never retrieved.*CancelledError\(\)"
 
 
 def memory(server):
@@ -37,9 +42,8 @@ def in_database():
 
 
 def complaints(log):
-    """The lines of a server's log that tell of a fault. On a machine with much to do,
-    Redis is late now and then; the relay says so, and nothing comes of it."""
-    return [line for line in log.splitlines() if " messaging.relay: " not in line]
+    """The lines of a server's log that tell of a fault."""
+    return [line for line in log.splitlines() if not re.search(HARMLESS, line)]
 
 
 # What there is only while somebody is there.

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import tracemalloc
 from types import SimpleNamespace
 
 import orjson
@@ -90,6 +91,16 @@ async def test_what_the_ring_does_not_reach_comes_from_the_database(
     reader = Reader(bob)
     await feed.join(reader, Cursor(feed.epoch, 2))
     assert reader.seqs == list(range(3, 35))
+
+
+def test_a_record_is_as_large_as_its_words(room, bob):
+    records = say(room, bob, 100)
+    tracemalloc.start()
+    kept = history.records(room.pk, records[0].seq, records[-1].seq)
+    size, _peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept) == 100
+    assert size < 100 * 1_000
 
 
 @pytest.mark.parametrize(
