@@ -17,6 +17,9 @@ from messaging import runtime
 # Of the 30 s that a service manager gives; the rest is for the last lines of the log.
 DRAIN_WITHIN = 20  # seconds
 FINISH_WITHIN = 5
+# Autobahn cuts its time-outs to whole seconds of the clock: one of 1 s, as it has for
+# the answer to a close, may end at once, and the close frame with it.
+CLOSE_WITHIN = 5
 FRAME = 256 * 1024  # bytes; Daphne holds one limit for both ways
 # A database thread that has its answer waits this long for the interpreter while the
 # loop writes to sockets. With Python's 5 ms, several times a transaction, the p99 of a
@@ -53,6 +56,7 @@ class Server(Daphne):
 
     def listen(self):
         self.ws_factory.protocol = Socket
+        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_WITHIN)
         self.listener.listen(self.http_factory)
         # Once the reactor runs, and heeds signals: one that came between would be lost.
         reactor.callWhenRunning(self.on_ready)

@@ -96,3 +96,14 @@ async def test_a_line_that_is_reset_behind_its_last_words_has_ended(serve, room,
         wire.drop()
     await asyncio.sleep(2)
     assert (await sync_to_async(gauges.in_database)())["open visits"] == 0
+
+
+async def test_who_does_not_answer_a_close_has_time_to_read_it(serve, room, alice):
+    server = serve()
+    path = f"/ws/rooms/{room.slug}/?after=nothing"
+    cookie = f"sessionid={await sign_in(alice)}"
+    wire = await connect(server.port, path, cookie, lambda *frame: None)
+    wire.write = lambda data: None
+    began = time.monotonic()
+    assert await asyncio.wait_for(wire.closed, 10) == 4403
+    assert time.monotonic() - began > 2
