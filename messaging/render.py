@@ -16,7 +16,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 MAX_HTML = 64 * 1024
-MAX_COLOURED = 4_000  # characters of code; a lexer's time is not bounded by its input
+MAX_COLOURED = 2_000  # characters of code; a lexer's time is not bounded by its input
 
 TAGS = {
     *("p", "br", "hr", "em", "strong", "s", "blockquote", "ul", "ol", "li"),
