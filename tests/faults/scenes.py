@@ -23,7 +23,8 @@ EVERYBODY = ("alice", "bob", "carol")
 STALLED = 40  # tabs
 TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    WHERE datname = current_database() AND backend_start > %s
+    AND pid <> pg_backend_pid()
 """
 # A restore, as far as the log goes: it is as it was when the backup was made, has a new
 # epoch, and no server goes on as if nothing had happened.
@@ -64,19 +65,27 @@ class Site:
         self.ports = {"good": server.port, **lines}
 
 
-class Stage:
-    """What all scenes share: servers, Redis, a line that can be hurt, the database."""
+def ask(database, query, values=None):
+    with psycopg.connect(**database, autocommit=True) as line:
+        cursor = line.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
 
-    def __init__(self, servers, redis, lines, database):
+
+class Stage:
+    """What all scenes share: servers, Redis, a line that can be hurt, the database.
+
+    Whose session is older than `began` is none of the servers: a test's own.
+    """
+
+    def __init__(self, servers, redis, lines, database, began):
+        self.began = began
         self.servers = servers
         self.redis = redis
         self.lines = lines
         self.database = database  # of a superuser
 
     def sql(self, query, values=None):
-        with psycopg.connect(**self.database, autocommit=True) as line:
-            cursor = line.execute(query, values)
-            return cursor.fetchall() if cursor.description else []
+        return ask(self.database, query, values)
 
     def restore(self, values):
         with psycopg.connect(**self.database) as line:
@@ -161,7 +170,7 @@ class Play:
         return await asyncio.to_thread(function, *args)
 
     async def terminate_sessions(self):
-        await self.do(self.stage.sql, TERMINATE)
+        await self.do(self.stage.sql, TERMINATE, [self.stage.began])
 
     async def is_gone(self, name):
         """Whether the database says that they are not in the room any more."""

@@ -49,12 +49,13 @@ def stage(transactional_db, redis_server, lines, tmp_path, monkeypatch):
             "SECRET_KEY": settings.SECRET_KEY,
             "FRAMES_PER_SECOND": 1000,
         }
+        began = scenes.ask(database, "SELECT now()")[0][0]
         started.extend(Planted(bug, tmp_path, **environment) for _ in range(servers))
         for server in started:
             server.launch()
         for server in started:
             server.wait_until_ready()
-        return scenes.Stage(started, redis_server, lines, database)
+        return scenes.Stage(started, redis_server, lines, database, began)
 
     monkeypatch.setattr(final, "TRIES", 2)  # what is not well by then will not be
     yield stage
