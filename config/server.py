@@ -56,7 +56,8 @@ class Server(Daphne):
 
     def listen(self):
         self.ws_factory.protocol = Socket
-        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_WITHIN)
+        # (setProtocolOptions would forget what Daphne allows: it has defaults.)
+        self.ws_factory.closeHandshakeTimeout = CLOSE_WITHIN
         self.listener.listen(self.http_factory)
         # Once the reactor runs, and heeds signals: one that came between would be lost.
         reactor.callWhenRunning(self.on_ready)
