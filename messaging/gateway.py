@@ -17,6 +17,7 @@ import psycopg
 from django.db import (
     DEFAULT_DB_ALIAS,
     InterfaceError,
+    InternalError,
     OperationalError,
     connections,
 )
@@ -27,6 +28,9 @@ from messaging import metrics
 logger = logging.getLogger(__name__)
 
 THREADS = 6  # of the pool's connections; the others are for pages
+# The line is gone, whoever ended it. (InternalError: PostgreSQL, because this process
+# stood still in the middle of a transaction.)
+LOST = InterfaceError, InternalError, OperationalError
 # PostgreSQL ends every statement after 3 s. One that is still at it now waits for an
 # answer that was lost on the way.
 HUNG_AFTER = 8.0  # seconds
@@ -49,7 +53,7 @@ def _work(asked, language, function, *args):
         speaking = translation.override(language, deactivate=True)
         with speaking, line.execute_wrapper(_note):
             return function(*args)
-    except (InterfaceError, OperationalError):
+    except LOST:
         connections.close_all()  # the next job begins with a fresh one
         raise
     finally:

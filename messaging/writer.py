@@ -15,12 +15,11 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 
-from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from messaging import metrics
-from messaging.gateway import in_database
+from messaging.gateway import LOST, in_database
 from messaging.models import Message
 from messaging.render import to_html
 from rooms import attendance
@@ -147,7 +146,7 @@ class Writer:
         places, held = list(self._doubtful), list(self._visits)
         try:
             await in_database(attendance.disown, places, held)
-        except (OperationalError, InterfaceError) as error:
+        except LOST as error:
             logger.warning("visits that nobody holds are not closed yet: %s", error)
             return False
         self._doubtful.difference_update(places)
@@ -167,7 +166,7 @@ async def _fates(drafts: list[Draft]) -> list:
     """What became of each draft. One bad draft never costs another."""
     try:
         return await in_database(write_batch, drafts)
-    except (OperationalError, InterfaceError) as error:
+    except LOST as error:
         logger.warning("a batch of %d is of unknown fate: %s", len(drafts), error)
         return [Unknown() for _ in drafts]
     except Exception:
