@@ -38,12 +38,15 @@ class Disk:
 
     def fill(self):
         """Leave not a block."""
-        with (self.path / "filler").open("wb") as filler, suppress(OSError):
+        with self._filler() as filler, suppress(OSError):
             os.posix_fallocate(filler.fileno(), 0, self._free_bytes())
             while True:  # what was freed, or promised to nobody, meanwhile
                 filler.seek(0, os.SEEK_END)
                 filler.write(b"\0" * 4096)
-                filler.flush()
+
+    def _filler(self):
+        # Unbuffered: what is left in a buffer is written again, and raises, at the end.
+        return (self.path / "filler").open("wb", buffering=0)
 
     def free(self):
         (self.path / "filler").unlink(missing_ok=True)
