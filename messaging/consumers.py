@@ -14,10 +14,11 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import person_of
 from messaging import commands, metrics, protocol, runtime
+from messaging.drafts import Arrive, Depart, Say
 from messaging.gateway import in_database
 from messaging.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
-from messaging.writer import Arrive, Depart, Say, Unknown
+from messaging.writer import Unknown
 from rooms.models import Room
 from rooms.models.attendance import Cause
 from rooms.rights import Refused

@@ -63,7 +63,7 @@ def answers_twice():
 def stores_what_it_refuses():
     from messaging import runtime
     from messaging.consumers import RoomConsumer
-    from messaging.writer import Say
+    from messaging.drafts import Say
     from rooms.rights import Refused
 
     receive = RoomConsumer.receive

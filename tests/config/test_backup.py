@@ -25,8 +25,8 @@ from accounts.models import Session, User
 from config.backup import archive, tables
 from config.backup.archive import Archive, Unfit
 from messaging import audit, history
+from messaging.drafts import Arrive, Say, write_batch
 from messaging.models import Message
-from messaging.writer import Arrive, Say, write_batch
 from rooms.models import Event, Head, Installation, Node, Room, Visit
 from tests.conftest import database_url
 from tests.servers import ROOT, own_environment, wait_until

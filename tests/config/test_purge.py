@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import Session
-from messaging.writer import Arrive, write_batch
+from messaging.drafts import Arrive, write_batch
 from rooms.models import Node, Visit
 from tests.config.test_backup import contents, faults, sign_in
 

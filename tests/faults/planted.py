@@ -32,9 +32,10 @@ def bug(name, breaks):
 
 @bug("ack before commit", "I1")
 def acknowledge_early():
+    from messaging import drafts as batch
     from messaging import writer
 
-    say, write = writer._say, writer.Writer.write
+    say, write = batch._say, writer.Writer.write
     early = {}  # {draft: (loop, future)}
 
     def say_and_tell(log, drafts, standings):
@@ -47,7 +48,7 @@ def acknowledge_early():
         return fates
 
     async def write_early(self, draft):
-        if not isinstance(draft, writer.Say):
+        if not isinstance(draft, batch.Say):
             return await write(self, draft)
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -57,7 +58,7 @@ def acknowledge_early():
         await asyncio.wait([done, future], return_when=asyncio.FIRST_COMPLETED)
         return future.result() if future.done() else done.result()
 
-    writer._say, writer.Writer.write = say_and_tell, write_early
+    batch._say, writer.Writer.write = say_and_tell, write_early
 
 
 def _resolve(future, fate):
@@ -103,9 +104,10 @@ def forget_keys():
 
 @bug("membership before the lock", "I9")
 def read_rights_early():
+    from messaging import drafts as batch
     from messaging import writer
 
-    standings, write_batch = writer._standings, writer.write_batch
+    standings, write_batch = batch._standings, writer.write_batch
     read = threading.local()
 
     def write_late(drafts):
@@ -113,7 +115,7 @@ def read_rights_early():
         time.sleep(MOMENT)
         return write_batch(drafts)
 
-    writer._standings = lambda drafts: read.standings
+    batch._standings = lambda drafts: read.standings
     writer.write_batch = write_late
 
 

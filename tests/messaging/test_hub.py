@@ -10,9 +10,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from messaging import history
+from messaging.drafts import Arrival, Say, write_batch
 from messaging.hub import MAX_GAP, Feed, Hub
 from messaging.protocol import Cursor
-from messaging.writer import Arrival, Say, write_batch
 from rooms.models import Head, Installation, Room
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -368,7 +368,7 @@ async def test_nothing_of_before_comes_after_a_reset(feed, room, bob):
 async def test_the_fold_of_the_log_is_what_a_fresh_load_shows(
     feed, room, alice, bob, carol, node
 ):
-    from messaging.writer import Arrive, Depart
+    from messaging.drafts import Arrive, Depart
 
     def come_and_go():
         _, bobs, _ = write_batch(

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from messaging.writer import Arrive, Say, write_batch
+from messaging.drafts import Arrive, Say, write_batch
 from rooms.models import Installation, Room
 from tests.cast import make_person
 from tests.live import Page, sign_in

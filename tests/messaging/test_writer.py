@@ -12,17 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messaging import audit
+from messaging.drafts import Arrive, Depart, Say, write_batch
 from messaging.models import Message
-from messaging.writer import (
-    MAX_BATCH,
-    MAX_WAITING,
-    Arrive,
-    Depart,
-    Say,
-    Unknown,
-    Writer,
-    write_batch,
-)
+from messaging.writer import MAX_BATCH, MAX_WAITING, Unknown, Writer
 from rooms.models import Event, Head, Installation, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Refused

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from messaging.writer import Arrive, Depart, Say, write_batch
+from messaging.drafts import Arrive, Depart, Say, write_batch
 from rooms.forms import RoomNameField
 from rooms.models import Event, Head, Membership, Node, Room, Visit
 from rooms.models.attendance import Cause

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 
-from messaging.writer import Arrive, Say, write_batch
+from messaging.drafts import Arrive, Say, write_batch
 from rooms.models import Event
 from rooms.rights import Act, Refused, Role, may, rights
 from tests.cast import make_person
