@@ -26,10 +26,11 @@ FRAME = 256 * 1024  # bytes; Daphne holds one limit for both ways
 # hot room was twice as long.
 SWITCH_INTERVAL = 0.0005  # seconds
 # What was loaded at the start lives for ever: the collector need not look at it again.
-# And a full look at all sockets and events stops the loop for longer than a frame may
-# take, so it comes after 20 million new objects; Python's own begins to think of it at
-# 70 thousand.
-GC_THRESHOLDS = (10_000, 20, 100)
+# A full look at all sockets and events stops the loop for longer than a frame may take,
+# so it comes after a million new objects, not after 70 thousand. After 20 million it
+# would come too late: a connection that ends leaves cycles, and they added up to 1.6 KB
+# each.
+GC_THRESHOLDS = (10_000, 20, 5)
 
 
 class Server(Daphne):

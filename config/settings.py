@@ -126,9 +126,11 @@ SERVING_DATABASE_OPTIONS = {
         # An attempt waits longer each time; after an outage nobody shall wait for it.
         "reconnect_timeout": 2,
     },
+    # A process that stands still in the middle of a transaction holds its rooms' locks:
+    # it is let go before the others have waited for a lock as long as they may.
     "options": (
-        "-c statement_timeout=3s -c lock_timeout=2s"
-        " -c idle_in_transaction_session_timeout=5s"
+        "-c statement_timeout=3s -c lock_timeout=1s"
+        " -c idle_in_transaction_session_timeout=800ms"
     ),
 }
 

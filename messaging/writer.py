@@ -1,6 +1,6 @@
-"""The queue of what sockets write: many drafts in one transaction.
+"""The queues of what sockets write: many drafts in one transaction.
 
-A draft waits in the process's queue. One task drains it: what arrived while the last
+A draft waits in a queue of the process. One task drains it: what arrived while the last
 transaction ran is the next one, so the batch grows with the load and nothing waits for
 a timer.
 
@@ -12,13 +12,17 @@ an unknown repeats the draft with the same key.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 
+from django.db import OperationalError
 from django.utils.translation import gettext_lazy as _
+from psycopg.errors import LockNotAvailable
 
 from messaging import metrics
 from messaging.drafts import Arrival, Arrive, Depart, Draft, write_batch
 from messaging.gateway import LOST, in_database
 from rooms import attendance
+from rooms.log import locked
 from rooms.rights import Refused
 
 logger = logging.getLogger(__name__)
@@ -27,56 +31,115 @@ MAX_BATCH = 200
 MAX_WAITING = 5_000
 TRY_AGAIN = 1.0  # seconds
 
+Waiting = tuple[Draft, asyncio.Future]
+
 
 class Unknown(Exception):
     """The database did not answer: nobody can say whether the draft was stored."""
 
 
+class Locked(Exception):
+    """Somebody else holds the locks of `rooms` (a set of ids). Nothing was stored."""
+
+    def __init__(self, rooms: set[int]) -> None:
+        super().__init__(rooms)
+        self.rooms = rooms
+
+
 class Writer:
-    """The queue of one process, and the task that drains it."""
+    """The queues of one process. All rooms share one; those whose lock somebody else
+    holds for long are set aside in another, so that nobody waits but who has to."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Draft, asyncio.Future]] = deque()
-        self._visits: dict[int, int] = {}  # {id: node's id}, those that sockets hold
-        self._doubtful: set[tuple[int, int]] = set()  # (node's id, room's id)
-        self._draining: asyncio.Task | None = None
+        visits: dict[int, int] = {}
+        self._aside = Queue(visits)
+        self._queue = Queue(visits, self._aside)
 
     async def write(self, draft: Draft):
         """Have the draft written. Returns when it is committed; raises Refused, or
         Unknown."""
-        if len(self._waiting) >= MAX_WAITING and not isinstance(draft, Depart):
+        if self.waiting >= MAX_WAITING and not isinstance(draft, Depart):
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append((draft, done))
-        if self._draining is None:
-            self._draining = asyncio.create_task(self._drain())
+        queue = self._aside if draft.room_id in self._aside.rooms else self._queue
+        queue.add([(draft, done)])
         return await done
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._queue) + len(self._aside)
 
     async def finish(self) -> None:
         """Wait until all that was handed in is written."""
-        while self._draining is not None:
-            await asyncio.wait([self._draining])
+        queues = self._queue, self._aside
+        while tasks := [queue.draining for queue in queues if queue.draining]:
+            await asyncio.wait(tasks)
+
+
+class Queue:
+    """Drafts that wait, and the task that writes them, in their order."""
+
+    def __init__(self, visits: dict[int, int], aside: "Queue | None" = None) -> None:
+        self.draining: asyncio.Task | None = None
+        self.rooms: set[int] = set()  # those set aside here, until all is written
+        self._aside = aside
+        self._waiting: deque[Waiting] = deque()
+        self._visits = visits  # {id: node's id}, all that sockets of the process hold
+        self._doubtful: set[tuple[int, int]] = set()  # (node's id, room's id)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, waiting: Iterable[Waiting]) -> None:
+        self._waiting.extend(waiting)
+        if self.draining is None:
+            self.draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
         try:
             while self._waiting or self._doubtful:
                 if self._doubtful and not await self._disown():
                     await asyncio.sleep(0 if self._waiting else TRY_AGAIN)
-                if not self._waiting:
-                    continue
-                count = min(len(self._waiting), MAX_BATCH)
-                batch = [self._waiting.popleft() for _nth in range(count)]
-                metrics.BATCH.observe(count)
-                fates = await _fates([draft for draft, _done in batch])
-                for (draft, done), fate in zip(batch, fates, strict=True):
-                    self._note(draft, fate)
-                    _resolve(done, fate)
+                if self._waiting:
+                    await self._write()
         finally:
-            self._draining = None
+            self.draining = None
+            self.rooms.clear()
+
+    async def _write(self) -> None:
+        count = min(len(self._waiting), MAX_BATCH)
+        batch = [self._waiting.popleft() for _nth in range(count)]
+        metrics.BATCH.observe(count)
+        try:
+            fates = await _fates([draft for draft, _done in batch])
+        except Locked as locked:
+            self._waiting.extendleft(reversed(batch))
+            self._let_wait(locked.rooms)
+        else:
+            self._settle(batch, fates)
+
+    def _let_wait(self, rooms: set[int]) -> None:
+        """Part from all that is for these rooms: set it aside, or, if it is there, let
+        those who sent it do so again."""
+        logger.warning("%d rooms are locked by somebody else", len(rooms))
+        held: list[Waiting] = []
+        free: deque[Waiting] = deque()
+        for draft, done in self._waiting:
+            (held if draft.room_id in rooms else free).append((draft, done))
+        self._waiting = free
+        if self._aside is None:
+            self._settle(held, [Unknown() for _ in held])
+            return
+        doubtful = {place for place in self._doubtful if place[1] in rooms}
+        self._doubtful -= doubtful
+        self._aside.rooms |= rooms
+        self._aside._doubtful |= doubtful
+        self._aside.add(held)
+
+    def _settle(self, batch: list[Waiting], fates: list) -> None:
+        for (draft, done), fate in zip(batch, fates, strict=True):
+            self._note(draft, fate)
+            _resolve(done, fate)
 
     def _note(self, draft: Draft, fate) -> None:
         """Know which visits are held, and where one may be stored that nobody holds."""
@@ -92,7 +155,7 @@ class Writer:
 
     async def _disown(self) -> bool:
         """Close the visits that batches of unknown fate may have left behind. No other
-        can come meanwhile: all of this process's are written by the one task."""
+        can come meanwhile: all of this process's for a room are written by one task."""
         places, held = list(self._doubtful), list(self._visits)
         try:
             await in_database(attendance.disown, places, held)
@@ -113,9 +176,11 @@ def _resolve(done: asyncio.Future, fate) -> None:
 
 
 async def _fates(drafts: list[Draft]) -> list:
-    """What became of each draft. One bad draft never costs another."""
+    """What became of each draft; raises Locked. One bad draft never costs another."""
     try:
-        return await in_database(write_batch, drafts)
+        return await in_database(_write_unless_locked, drafts)
+    except Locked:
+        raise
     except LOST as error:
         logger.warning("a batch of %d is of unknown fate: %s", len(drafts), error)
         return [Unknown() for _ in drafts]
@@ -124,4 +189,23 @@ async def _fates(drafts: list[Draft]) -> list:
             logger.exception("a draft could not be written")
             return [Unknown()]
     logger.warning("a batch of %d failed; trying them one by one", len(drafts))
-    return [(await _fates([draft]))[0] for draft in drafts]
+    return [await _fate(draft) for draft in drafts]
+
+
+async def _fate(draft: Draft):
+    try:
+        (fate,) = await _fates([draft])
+    except Locked:  # others of its batch are written by now: it cannot wait with them
+        return Unknown()
+    return fate
+
+
+def _write_unless_locked(drafts: list[Draft]) -> list:
+    try:
+        return write_batch(drafts)
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable) and (
+            rooms := locked({draft.room_id for draft in drafts})
+        ):
+            raise Locked(rooms) from error
+        raise

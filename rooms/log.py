@@ -29,6 +29,14 @@ LOCK_HEADS = """
         WHERE room_id = ANY(%s) ORDER BY room_id FOR UPDATE
     ) AS locked
 """
+LOCKED_HEADS = """
+    WITH free AS (
+        SELECT room_id FROM rooms_head
+        WHERE room_id = ANY(%s) FOR UPDATE SKIP LOCKED
+    )
+    SELECT room_id FROM rooms_head
+    WHERE room_id = ANY(%s) AND room_id NOT IN (SELECT room_id FROM free)
+"""
 # A list of rows travels as one JSON value: neither the driver nor the planner sees more
 # of a batch of 200 than of one of 1.
 STORE_EVENTS = """
@@ -58,6 +66,14 @@ EVENT_FIELDS = (
     "data",
 )
 PRESENCE = {Event.Kind.ENTER: +1, Event.Kind.LEAVE: -1}
+
+
+def locked(room_ids):
+    """Which of these rooms somebody else is writing to now: a set of ids."""
+    ids = list(room_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(LOCKED_HEADS, [ids, ids])
+        return {room_id for (room_id,) in cursor.fetchall()}
 
 
 @contextmanager

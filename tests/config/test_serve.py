@@ -146,7 +146,7 @@ def test_a_statement_of_a_server_has_a_time_limit(serve, tmp_path, transactional
         capture_output=True,
         text=True,
     )
-    assert done.stdout == "3s 2s 5s\n"
+    assert done.stdout == "3s 1s 800ms\n"
 
 
 @pytest.fixture

@@ -54,7 +54,8 @@ SIGNS = {
     "answers_twice": "not an answer",
     "stores_what_it_refuses": "stored, but never said so",
     "stores_another_text": "stored, but never said so",
-    "stops_the_loop": "no ack for another|no answer",
+    # A transaction that the stop breaks in two is ended by PostgreSQL.
+    "stops_the_loop": "no ack for another|no answer|another was answered .*try_later",
     "keeps_sockets": "left over",
 }
 

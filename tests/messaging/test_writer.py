@@ -3,8 +3,10 @@
 import asyncio
 import random
 import threading
+import time
 from collections import defaultdict
 
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
@@ -170,7 +172,7 @@ async def test_a_full_queue_answers_at_once(monkeypatch):
     assert not waiting[-1].done()
     for task in waiting:
         task.cancel()
-    writer._draining.cancel()
+    writer._queue.draining.cancel()
 
 
 def store_and_fall_silent(drafts):
@@ -213,6 +215,114 @@ async def test_a_going_of_unknown_fate_is_made_good(
         await writer.write(Depart(room.pk, gone.visit_id, Cause.CLOSED))
     await writer.finish()
     assert await open_visits() == [held.visit_id]
+
+
+@pytest.fixture
+def hold():
+    """hold(room): somebody else holds its lock; release with the function returned."""
+    server = connection.settings_dict
+    lines = []
+
+    def hold(room):
+        line = psycopg.connect(
+            host=server["HOST"], dbname=server["NAME"], user=server["USER"]
+        )
+        lines.append(line)
+        line.execute("SELECT FROM rooms_head WHERE room_id = %s FOR UPDATE", [room.pk])
+        return line.rollback
+
+    yield hold
+    for line in lines:
+        line.close()
+
+
+@sync_to_async
+def room_of(owner, slug):
+    return Room.objects.found(slug, owner)
+
+
+async def answered(writer, draft):
+    """(its fate, after how many seconds)"""
+    began = time.monotonic()
+    try:
+        fate = await writer.write(draft)
+    except Unknown:
+        fate = Unknown
+    return fate, time.monotonic() - began
+
+
+def until_locked(seconds):
+    """A database line of a server waits for a lock for a second at most."""
+
+    def write(drafts):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{seconds}s'")
+            try:
+                return write_batch(drafts)
+            finally:
+                cursor.execute("RESET lock_timeout")
+
+    return write
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_locked_room_lets_only_its_own_wait(
+    room, alice, bob, node, hold, monkeypatch
+):
+    monkeypatch.setattr("messaging.writer.write_batch", until_locked(1))
+    writer = Writer()
+    free = await room_of(bob, "free")
+    release = await sync_to_async(hold)(room)
+    first = [
+        answered(writer, Say(room.pk, bob, "k0", "held")),
+        answered(writer, Arrive(room.pk, alice, node.pk)),
+        answered(writer, Say(free.pk, bob, "k1", "free")),
+    ]
+    first = [asyncio.create_task(one) for one in first]
+    await asyncio.wait(first[2:], timeout=1.8)
+    assert first[2].result()[0] == 2
+    # From now on the room waits alone.
+    held = asyncio.create_task(answered(writer, Say(room.pk, bob, "k2", "held")))
+    for nth in range(5):
+        fate, seconds = await answered(writer, Say(free.pk, bob, f"f{nth}", "free"))
+        assert fate == 3 + nth
+        assert seconds < 0.5
+    assert not held.done()
+    # Who waits is told in time, and what is repeated is stored once the lock is free.
+    for told in (*first[:2], held):
+        fate, seconds = await told
+        assert fate is Unknown
+        assert seconds < 3
+    await sync_to_async(release)()
+    fates = [await answered(writer, Say(room.pk, bob, k, "held")) for k in ("k0", "k2")]
+    assert [fate for fate, _seconds in fates] == [5, 6]
+    await writer.finish()
+    assert not writer._aside.rooms  # it shares the queue again
+    assert await open_visits() == []
+    await sync_to_async(assert_sound)()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_lock_that_is_let_go_costs_nothing_but_time(
+    room, alice, bob, hold, monkeypatch
+):
+    """In their order, and without a word to anybody: it was not long."""
+    monkeypatch.setattr("messaging.writer.write_batch", until_locked(1))
+    writer = Writer()
+    free = await room_of(bob, "free")
+    release = await sync_to_async(hold)(room)
+    drafts = [
+        Say(one.pk, bob, f"{one.pk}-{nth}", "hi")
+        for nth in range(300)
+        for one in (room, free)
+    ]
+    tasks = [asyncio.create_task(writer.write(draft)) for draft in drafts]
+    await asyncio.sleep(1.5)
+    assert await asyncio.gather(*tasks[1::2]) == list(range(2, 302))
+    assert not any(task.done() for task in tasks[::2])
+    await sync_to_async(release)()
+    assert await asyncio.gather(*tasks[::2]) == list(range(5, 305))
+    await sync_to_async(assert_sound)()
 
 
 @pytest.mark.django_db(transaction=True)
