@@ -38,8 +38,7 @@ OPEN_VISITS = """
     WHERE closed_at IS NULL GROUP BY room.slug, person.username
 """
 SESSIONS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    SELECT count(*) FROM pg_stat_activity WHERE usename = 'rollcall'
 """
 TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
