@@ -3,23 +3,14 @@
 import subprocess
 import time
 from importlib.metadata import version
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
 
 from tests.bench.rates import best, best_within
+from tests.docs import DOCS, GREEN, GREY, RED, picture, table
 
-DOCS = Path(__file__).parents[2] / "docs"
-PICTURES = DOCS / "pictures"
-GREEN, GREY = "#00734c", "#8a8f98"
 PACKAGES = ("django", "channels", "channels-redis", "daphne", "twisted", "psycopg")
 
 
 def write(results):
-    PICTURES.mkdir(exist_ok=True)
     (DOCS / "BENCHMARKS.md").write_text(as_text(results))
     draw_hot_room(results["hot_room"])
     draw_idle(results["idle"])
@@ -58,12 +49,6 @@ def program(*command):
     except (OSError, subprocess.CalledProcessError):
         return f"no {command[0]}"
     return " ".join(done.stdout.split()[:3])
-
-
-def table(names, rows):
-    lines = [" | ".join(names), " | ".join(["---"] + ["---:"] * (len(names) - 1))]
-    lines += [" | ".join(str(cell) for cell in row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def thousands(number):
@@ -190,15 +175,6 @@ TELL = {
 }
 
 
-def picture(name, draw):
-    figure, axes = plt.subplots(figsize=(8, 4.2))
-    axes.grid(alpha=0.25)
-    draw(axes)
-    figure.tight_layout()
-    figure.savefig(PICTURES / f"bench-{name}.svg", metadata={"Date": None})
-    plt.close(figure)
-
-
 def draw_hot_room(seen):
     def draw(axes):
         rates, runs = zip(*numeric(seen["ours"]), strict=True)
@@ -211,11 +187,11 @@ def draw_hot_room(seen):
         axes.set(xscale="log", yscale="log", xlabel="messages/s offered to 500 people")
         axes.set_ylabel("deliveries/s (Rollcall in green)", color=GREEN)
         delay = axes.twinx()
-        delay.plot(rates, [run["p99"] for run in runs], "s--", color="#b4532a")
-        delay.set_ylabel("Rollcall's p99, ms (dashed)", color="#b4532a")
+        delay.plot(rates, [run["p99"] for run in runs], "s--", color=RED)
+        delay.set_ylabel("Rollcall's p99, ms (dashed)", color=RED)
         delay.set_ylim(bottom=0)
 
-    picture("hot-room", draw)
+    picture("bench-hot-room", draw)
 
 
 def draw_idle(rows):
@@ -226,7 +202,7 @@ def draw_idle(rows):
             xlabel="idle sockets", ylabel="memory of the process, MB", ylim=(0, None)
         )
 
-    picture("idle", draw)
+    picture("bench-idle", draw)
 
 
 def draw_long_log(seen):
@@ -240,4 +216,4 @@ def draw_long_log(seen):
         axes.set(xscale="log", xlabel="events in the log", ylabel="ms", ylim=(0, None))
         axes.legend()
 
-    picture("long-log", draw)
+    picture("bench-long-log", draw)

@@ -1,15 +1,6 @@
-"""The people and the rooms of the fault bench, made in the deployed system's database.
+"""The people and the rooms of the fault bench, made in the deployed system."""
 
-Run as a process of its own, with that system's environment: what it should make is read
-from stdin, what it made is printed, both as JSON.
-"""
-
-import json
-import os
-import subprocess
-import sys
-
-from tests.servers import ROOT
+from tests.faults import aside
 
 PASSWORD = "correct horse battery staple"
 
@@ -20,26 +11,7 @@ def make(environment, rooms):
     Returns {"people": {name: {"id", "session"}}, "rooms": {slug: id}, "cookie",
     "csrf_cookie"}, the last two being the names of the cookies.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.cast"],
-        cwd=ROOT,
-        env=environment,
-        input=json.dumps(rooms),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the cast was not made:\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
-def main():
-    import django
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    django.setup()
-    print(json.dumps(_make(json.load(sys.stdin))))
+    return aside.ask(__name__, environment, rooms)
 
 
 def _make(rooms):
@@ -78,4 +50,4 @@ def _make(rooms):
 
 
 if __name__ == "__main__":
-    main()
+    aside.answer(_make)

@@ -39,7 +39,7 @@ class Limits:
     sign_out: float = 30.0  # until a revoked session's sockets are closed
     fence: float = 8.0  # until a process that was declared dead has no sockets
     quiet: float = 30.0  # after a fault, in which a false leave may be its late effect
-    sessions: int | None = None  # of PostgreSQL, at most
+    sessions: int = 30  # of PostgreSQL, at most: three Daphnes with pools of 10
 
 
 class Violation(NamedTuple):
@@ -397,5 +397,5 @@ def storms_pass(run, limits):
             if longest > limits.all_back:
                 yield f"fault {fault.number}: the last line was back in {longest:.0f} s"
     most = max((one["sessions"] for one in run.samples.get("postgres", ())), default=0)
-    if limits.sessions is not None and most > limits.sessions:
+    if most > limits.sessions:
         yield f"PostgreSQL had {most} sessions, the cap is {limits.sessions}"

@@ -6,17 +6,14 @@ tests.faults.final`), which writes each event as the server writes it.
 """
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from contextlib import suppress
 
 import httpx
 import orjson
 
+from tests.faults import aside
 from tests.faults.page import KEPT, digest
-from tests.servers import ROOT
 
 TRIES = 5
 
@@ -44,26 +41,10 @@ def tell_dump(site, crowd, history, why):
 def dump(environment):
     """The database as `history` describes a dump, read by a process with that
     environment."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.final"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the log could not be read:\n{done.stderr.decode()}")
-    return orjson.loads(done.stdout)
+    return aside.ask(__name__, environment)
 
 
-def main():
-    import django
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    django.setup()
-    sys.stdout.buffer.write(orjson.dumps(_dump()))
-
-
-def _dump():
+def _dump(_question):
     from django.db import connection, transaction
 
     from rooms.models import Installation, Room
@@ -165,4 +146,4 @@ async def fresh_state(page):
 
 
 if __name__ == "__main__":
-    main()
+    aside.answer(_dump)

@@ -13,17 +13,15 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.scenarios import machine
+from tests.docs import DOCS, GREEN, GREY, RED, picture, table
 from tests.faults.checker import INVARIANTS, check
 from tests.faults.history import read
 from tests.faults.measures import STEP
 from tests.faults.nemesis import OPERATIONS
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "RELIABILITY.md"
-PICTURES = DOCS / "pictures"
 FIRST, LAST = "<!-- results: written by the bench -->", "<!-- end of results -->"
 SHOWN = 5  # violations of each invariant
-GREEN, GREY, RED = "#00734c", "#8a8f98", "#b4532a"
 
 
 def page(verdict):
@@ -115,12 +113,6 @@ def held(verdict):
     return "\n\n".join(lines)
 
 
-def table(names, rows):
-    lines = [" | ".join(names), " | ".join(["---"] + ["---:"] * (len(names) - 1))]
-    lines += [" | ".join(str(cell) for cell in row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
 def ms(seconds):
     return f"{1000 * seconds:,.0f} ms"
 
@@ -132,7 +124,6 @@ def write(verdict):
     """Put the results into docs/RELIABILITY.md, and its pictures beside it."""
     results = f"{pictures()}\n\n{page(verdict)}"
     PAGE.write_text(with_results(PAGE.read_text(), results))
-    PICTURES.mkdir(exist_ok=True)
     draw_timeline(verdict.numbers["timeline"])
     draw_recovery(verdict.numbers["recovery"])
 
@@ -152,20 +143,6 @@ def with_results(text, results):
     return f"{before}{FIRST}\n\n{results}\n{LAST}{after}"
 
 
-def picture(name, draw, height):
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, height))
-    axes.grid(alpha=0.25)
-    draw(axes)
-    figure.tight_layout()
-    figure.savefig(PICTURES / f"faults-{name}.svg", metadata={"Date": None})
-    plt.close(figure)
-
-
 def draw_timeline(found):
     def draw(axes):
         for start, end in found["faults"]:
@@ -176,7 +153,7 @@ def draw_timeline(found):
         axes.set(xlabel="minutes (a fault hurts where it is red)", ylim=(0, None))
         axes.set_ylabel("messages acknowledged a second")
 
-    picture("timeline", draw, 3.2)
+    picture("faults-timeline", draw, 3.2)
 
 
 def draw_recovery(found):
@@ -189,7 +166,7 @@ def draw_recovery(found):
         axes.set_xlim(left=0)
         axes.invert_yaxis()
 
-    picture("recovery", draw, 1.2 + 0.2 * len(found))
+    picture("faults-recovery", draw, 1.2 + 0.2 * len(found))
 
 
 def main():

@@ -10,12 +10,8 @@ import secrets
 import sys
 import time
 
-from django.core.management import call_command
-
-from tests.bench.stage import Stage
-from tests.fuzz.hunt import ENVIRONMENT, Finding, Hunt, muster
+from tests.fuzz.hunt import Finding, Hunt, muster, quarry
 from tests.fuzz.shrink import Shrinker
-from tests.telltale import Telltale
 
 SAY_EVERY = 15  # seconds
 MB = 1_000_000
@@ -28,14 +24,9 @@ def main():
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", default=secrets.token_hex(4))
     options = parser.parse_args()
-    stage = Stage()
-    try:
-        call_command("flush", verbosity=0, interactive=False)
-        with stage.servers(kind=Telltale, **ENVIRONMENT) as (server,):
-            crew = muster()
-            sys.exit(asyncio.run(hunt(server, crew, options.frames, options.seed)))
-    finally:
-        stage.close()
+    with quarry() as server:
+        crew = muster()
+        sys.exit(asyncio.run(hunt(server, crew, options.frames, options.seed)))
 
 
 async def hunt(server, crew, frames, seed):

@@ -9,11 +9,13 @@ import asyncio
 import random
 import time
 from collections import defaultdict, deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import orjson
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.management import call_command
 
 from accounts.models import User
 from messaging import audit
@@ -21,10 +23,11 @@ from messaging.models import Message
 from rooms.models import Membership, Room
 from rooms.rights import Role
 from tests import gauges
-from tests.bench.stage import sessions
+from tests.bench.stage import Stage, sessions
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.oracle import CLOSES, OVERLOADED, promise
 from tests.fuzz.raw import DIES, LIVES, Scripts
+from tests.telltale import Telltale
 from tests.wire import BINARY, TEXT, connect, frame
 
 ROOMS = 8
@@ -40,6 +43,18 @@ NEW, BACK = "", "?after={seq}&epoch={epoch}"
 ODD = ["?after=0", "?after=1&epoch=", "?after=9223372036854775807&epoch=%00"]
 BAD_OPENINGS = ["?after=-1", "?after=9223372036854775808", "?after=%00", "?after=1e3"]
 ENVIRONMENT = {"FRAMES_PER_SECOND": 60_000}  # of the server that is hunted
+
+
+@contextmanager
+def quarry():
+    """The server that is hunted, on a stage of its own where nobody is yet."""
+    stage = Stage()
+    try:
+        call_command("flush", verbosity=0, interactive=False)
+        with stage.servers(kind=Telltale, **ENVIRONMENT) as (server,):
+            yield server
+    finally:
+        stage.close()
 
 
 class Finding(Exception):

@@ -6,12 +6,8 @@ import asyncio
 import secrets
 import sys
 
-from django.core.management import call_command
-
-from tests.bench.stage import Stage
-from tests.fuzz.hunt import ENVIRONMENT, log_faults
+from tests.fuzz.hunt import log_faults, quarry
 from tests.soak.churn import Churn
-from tests.telltale import Telltale
 
 KB, MB = 1_000, 1_000_000
 MAX_GROWTH = 500  # bytes a connection, after the warm-up: 0.5 MB in a thousand
@@ -24,15 +20,10 @@ def main():
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", default=secrets.token_hex(4))
     options = parser.parse_args()
-    stage = Stage()
-    try:
-        call_command("flush", verbosity=0, interactive=False)
-        with stage.servers(kind=Telltale, **ENVIRONMENT) as (server,):
-            churn = Churn(server, 60 * options.minutes, options.seed)
-            asyncio.run(soak(churn))
-        faults = log_faults()
-    finally:
-        stage.close()
+    with quarry() as server:
+        churn = Churn(server, 60 * options.minutes, options.seed)
+        asyncio.run(soak(churn))
+    faults = log_faults()
     print(report(churn))
     if faults:
         sys.exit(f"The log is not what it claims to be: {faults}")
