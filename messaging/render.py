@@ -17,6 +17,7 @@ from pygments.util import ClassNotFound
 
 MAX_HTML = 64 * 1024
 MAX_COLOURED = 2_000  # characters of code; a lexer's time is not bounded by its input
+MAX_LINKS = 100  # found in the text; the finder looks at all that follows each of them
 
 TAGS = {
     *("p", "br", "hr", "em", "strong", "s", "blockquote", "ul", "ol", "li"),
@@ -31,6 +32,7 @@ CODE_CLASS = re.compile(r"[a-z0-9]{1,3}")  # as Pygments names them: "k", "s1", 
 # finder of links or HTML would read otherwise: most of what is said, at a tenth of the
 # price. (A test compares the two ways.)
 PLAIN = re.compile(r"[^\W\d_](?:[^\s\x00-\x1f\x7f-\x9f\\`*_\[\]<>&~|@/]| )*")
+LINK = re.compile("//|mailto:", re.I)
 _formatter = HtmlFormatter(nowrap=True)
 
 
@@ -44,18 +46,23 @@ def _colour(code, language, _attributes):
     return highlight(code, lexer, _formatter)
 
 
-OPTIONS = {
-    "html": False,
-    "linkify": True,
-    "breaks": True,
-    "highlight": _colour,
-    "maxNesting": 20,
-}
-_markdown = MarkdownIt("commonmark", OPTIONS)
-_markdown.enable(["linkify", "strikethrough", "table"])
-_markdown.disable(["image", "html_block", "html_inline"])
-# A link begins with a scheme: "setup.py" and "e.g.this" are no addresses.
-_markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+def _parser(linkify):
+    options = {
+        "html": False,
+        "linkify": linkify,
+        "breaks": True,
+        "highlight": _colour,
+        "maxNesting": 20,
+    }
+    parser = MarkdownIt("commonmark", options)
+    parser.enable(["linkify", "strikethrough", "table"])
+    parser.disable(["image", "html_block", "html_inline"])
+    # A link begins with a scheme: "setup.py" and "e.g.this" are no addresses.
+    parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    return parser
+
+
+_with_links, _without = _parser(linkify=True), _parser(linkify=False)
 
 
 def _keep_attribute(tag, name, value):
@@ -69,8 +76,9 @@ def to_html(body):
     """`body` (Markdown) as clean HTML of at most 64 KiB; plain text if it is more."""
     if PLAIN.fullmatch(body):
         return f"<p>{body.rstrip()}</p>"
+    parser = _with_links if len(LINK.findall(body)) <= MAX_LINKS else _without
     html = nh3.clean(
-        _markdown.render(body),
+        parser.render(body),
         tags=TAGS,
         attributes={**ATTRIBUTES, "span": {"class"}},
         attribute_filter=_keep_attribute,

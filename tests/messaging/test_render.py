@@ -39,6 +39,15 @@ def test_links_open_safely():
     assert 'rel="noopener noreferrer nofollow"' in html
 
 
+def test_a_text_of_nothing_but_links_is_not_searched_for_them():
+    """Its search would take half a second."""
+    many = "https://a.example/ " * 100
+    assert to_html(many).count("<a ") == 100
+    more = many + "HTTPS://b.example/ and [by hand](https://c.example/)"
+    assert to_html(more).count("<a ") == 1
+    assert "HTTPS://b.example/ and" in to_html(more)
+
+
 def test_code_has_colours():
     assert '<span class="k">def</span>' in to_html("```python\ndef f(): pass\n```")
 
