@@ -1,5 +1,4 @@
-"""An ASGI extension: a WebSocket frame, made once, written to many sockets; and closing
-with the code that is meant.
+"""An ASGI extension: a WebSocket frame, made once, written to many sockets.
 
 ASGI's `send` encodes, frames and wraps a message anew for every socket. But a server's
 frames are not masked (RFC 6455, 5.1), so the bytes are the same for all. The scope of a
@@ -8,7 +7,6 @@ socket carries a FrameWriter; who has none (another server) uses `send`, slower.
 
 import struct
 
-from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.main import CONNECTION_LOST
 
 EXTENSION = "rollcall.frames"
@@ -65,14 +63,3 @@ class FrameWriter:
         if not transport.connected:
             return 0
         return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-
-
-class SocketProtocol(WebSocketProtocol):
-    """Daphne's end of a socket, which may close with any code a server may send.
-
-    Autobahn takes 1000 and 3000 to 4999 from an application; but 1012, "service
-    restart", is no endpoint's own (IANA, WebSocket Close Code Number Registry).
-    """
-
-    def serverClose(self, code=None):
-        self.sendCloseFrame(code=1000 if code is None else code)

@@ -3,6 +3,7 @@
 from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     InterfaceError,
+    InternalError,
     NotSupportedError,
     OperationalError,
     ProgrammingError,
@@ -24,8 +25,9 @@ def explain(error):
 
 
 def is_outage(error):
-    """Whether the database did not answer, or not in time."""
-    return isinstance(error, (InterfaceError, OperationalError))
+    """Whether the database did not answer, or not in time. (InternalError: it ended a
+    transaction in which this process stood still.)"""
+    return isinstance(error, (InterfaceError, InternalError, OperationalError))
 
 
 def is_about_connecting(error):

@@ -6,9 +6,9 @@ somebody counts: what is no message (pings, pongs, pieces of a message) is allow
 often as messages are; and nothing more is read while the application is behind.
 """
 
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 
-from config.frames import SocketProtocol
 from messaging.limits import Bucket
 from messaging.protocol import Close
 
@@ -18,8 +18,16 @@ LOOK_AGAIN = 0.02  # seconds
 NEW_MESSAGE = {1, 2}  # opcodes (RFC 6455, 11.8)
 
 
-class Socket(SocketProtocol):
+class Socket(WebSocketProtocol):
     """Our end of a socket, with a limit on what the application never sees."""
+
+    def serverClose(self, code=None):
+        """Close with any code a server may send.
+
+        Autobahn takes 1000 and 3000 to 4999 from an application; but 1012, "service
+        restart", is no endpoint's own (IANA, WebSocket Close Code Number Registry).
+        """
+        self.sendCloseFrame(code=1000 if code is None else code)
 
     def connectionMade(self):
         super().connectionMade()
