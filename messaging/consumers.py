@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.sessions import person_of
 from messaging import commands, metrics, protocol, runtime
 from messaging.drafts import Arrive, Depart, Say
-from messaging.gateway import in_database
+from messaging.gateway import LOST, in_database
 from messaging.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
 from messaging.writer import Unknown
@@ -273,7 +273,7 @@ class RoomConsumer(PersonConsumer):
             metrics.ACK.observe(time.monotonic() - began)
         except Refused as refused:
             frame = protocol.error(refused.code, refused.detail, post.key)
-        except (Unknown, TimeoutError):
+        except (Unknown, TimeoutError, *LOST):
             metrics.UNKNOWN.inc()
             detail = _("The database does not answer. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
@@ -290,7 +290,7 @@ class RoomConsumer(PersonConsumer):
             meant = (parsed.body, parsed.me, self.feed.epoch)
             say = Say(self.room_id, self.user, post.key, *meant)
             return protocol.ack(post.key, await runtime.current().writer.write(say))
-        done = await in_database(commands.run, parsed, self.user, self.room_id)
+        done = await runtime.current().act(parsed, self.user, self.room_id)
         if isinstance(done, str):
             return protocol.notice(done, post.key)
         return protocol.ack(post.key, done.seq)

@@ -69,7 +69,7 @@ def write_batch(drafts: list[Draft]) -> list[Fate]:
     broke while it committed.
     """
     for draft in drafts:
-        if isinstance(draft, Say):
+        if isinstance(draft, Say) and not draft.html:
             draft.html = to_html(draft.body)
     with writing(*{draft.room_id for draft in drafts}) as log:
         fates: dict[Draft, Fate] = {}

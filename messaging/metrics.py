@@ -74,6 +74,7 @@ LOOP_LAG = Histogram(
 SOCKETS = Gauge("rollcall_sockets", "Open sockets of people who are signed in.")
 ROOMS = Gauge("rollcall_rooms", "Rooms that this process keeps the live end of.")
 WAITING = Gauge("rollcall_writer_waiting", "Drafts that wait to be written.")
+LOCKED = Gauge("rollcall_rooms_locked", "Rooms that somebody else holds the lock of.")
 HINTS = Gauge("rollcall_hints_connected", "1 while Redis carries hints, else 0.")
 
 # A counter that is not there until it counts hides its first step from rate().
@@ -102,6 +103,7 @@ def watch(live):
     SOCKETS.set_function(lambda: len(live.hub.sockets))
     ROOMS.set_function(lambda: len(live.hub.feeds))
     WAITING.set_function(lambda: live.writer.waiting)
+    LOCKED.set_function(lambda: live.writer.locked)
     HINTS.set_function(lambda: live.hub.relay.is_connected)
     REGISTRY.register(Pool())
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
-from messaging import gateway, metrics
+from messaging import commands, gateway, metrics
 from messaging.hub import Hub
 from messaging.limits import Bucket, Gate
 from messaging.loop import LoopLag
@@ -19,6 +19,7 @@ from rooms.rights import Refused
 logger = logging.getLogger(__name__)
 
 RESTART_AFTER = 1.0  # seconds
+COMMANDS_AT_ONCE = 2  # of the gateway's threads
 
 
 class Runtime:
@@ -31,6 +32,7 @@ class Runtime:
         self.presence = Presence(self.hub)
         self.gate = Gate()
         self.lag = LoopLag()
+        self._acting = asyncio.Semaphore(COMMANDS_AT_ONCE)
         self.draining = False  # the process stops: nobody comes in any more
         self.buckets = weakref.WeakValueDictionary()  # {user_id: Bucket}
         hub, relay = self.hub, self.hub.relay
@@ -59,6 +61,11 @@ class Runtime:
             raise Refused("try_later", _("The server restarts."))
         async with self.gate.passing():
             yield
+
+    async def act(self, command, user, room_id):
+        """Do what a command says; few at a time: each may wait for a room's lock."""
+        async with self._acting:
+            return await gateway.in_database(commands.run, command, user, room_id)
 
     async def drain(self):
         """Stop in peace: nobody comes in any more, all pages are told to come back (to

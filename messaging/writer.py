@@ -12,17 +12,17 @@ an unknown repeats the draft with the same key.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from django.db import OperationalError
 from django.utils.translation import gettext_lazy as _
-from psycopg.errors import LockNotAvailable
 
 from messaging import metrics
 from messaging.drafts import Arrival, Arrive, Depart, Draft, write_batch
 from messaging.gateway import LOST, in_database
 from rooms import attendance
-from rooms.log import locked
+from rooms.log import locked, waited_in_vain
 from rooms.rights import Refused
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,11 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 200
 MAX_WAITING = 5_000
 TRY_AGAIN = 1.0  # seconds
+THREADS_ASIDE = 2  # of the gateway's; so many locked rooms are waited for at a time
 
 Waiting = tuple[Draft, asyncio.Future]
+Place = tuple[int, int]  # node's id, room's id: where a visit may be that nobody holds
+OnLocked = Callable[[set[int]], None]
 
 
 class Unknown(Exception):
@@ -47,94 +50,108 @@ class Locked(Exception):
 
 
 class Writer:
-    """The queues of one process. All rooms share one; those whose lock somebody else
-    holds for long are set aside in another, so that nobody waits but who has to."""
+    """The queues of one process. All rooms share one; a room whose lock somebody else
+    holds has one of its own until it is free, so that nobody waits but who has to."""
 
     def __init__(self) -> None:
-        visits: dict[int, int] = {}
-        self._aside = Queue(visits)
-        self._queue = Queue(visits, self._aside)
+        self._visits: dict[int, int] = {}
+        self._shared = Queue(self._visits, self._set_aside)
+        self._aside: dict[int, Aside] = {}  # {room's id: its queue}
+        self._turns = asyncio.Semaphore(THREADS_ASIDE)
 
     async def write(self, draft: Draft):
         """Have the draft written. Returns when it is committed; raises Refused, or
         Unknown."""
-        if self.waiting >= MAX_WAITING and not isinstance(draft, Depart):
+        queue = self._aside.get(draft.room_id, self._shared)
+        if len(queue) >= MAX_WAITING and not isinstance(draft, Depart):
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
-        queue = self._aside if draft.room_id in self._aside.rooms else self._queue
         queue.add([(draft, done)])
         return await done
 
     @property
     def waiting(self) -> int:
-        return len(self._queue) + len(self._aside)
+        return sum(len(queue) for queue in self._queues)
+
+    @property
+    def locked(self) -> int:
+        """The number of rooms that somebody else keeps us waiting for."""
+        return sum(queue.draining is not None for queue in self._aside.values())
 
     async def finish(self) -> None:
         """Wait until all that was handed in is written."""
-        queues = self._queue, self._aside
-        while tasks := [queue.draining for queue in queues if queue.draining]:
+        while tasks := [queue.draining for queue in self._queues if queue.draining]:
             await asyncio.wait(tasks)
+
+    @property
+    def _queues(self) -> "list[Queue]":
+        return [self._shared, *self._aside.values()]
+
+    def _set_aside(self, rooms: set[int]) -> None:
+        """Let what is for these rooms wait by itself, in its order."""
+        logger.warning("%d rooms are locked by somebody else", len(rooms))
+        for room_id in rooms:
+            forget = partial(self._aside.pop, room_id)
+            self._aside[room_id] = Aside(self._visits, self._turns, forget)
+        waiting, doubtful = self._shared.take(rooms)
+        for one in waiting:
+            self._aside[one[0].room_id].add([one])
+        for place in doubtful:
+            self._aside[place[1]].add((), [place])
 
 
 class Queue:
     """Drafts that wait, and the task that writes them, in their order."""
 
-    def __init__(self, visits: dict[int, int], aside: "Queue | None" = None) -> None:
+    def __init__(self, visits: dict[int, int], on_locked: OnLocked) -> None:
         self.draining: asyncio.Task | None = None
-        self.rooms: set[int] = set()  # those set aside here, until all is written
-        self._aside = aside
+        self._on_locked = on_locked
         self._waiting: deque[Waiting] = deque()
         self._visits = visits  # {id: node's id}, all that sockets of the process hold
-        self._doubtful: set[tuple[int, int]] = set()  # (node's id, room's id)
+        self._doubtful: set[Place] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, waiting: Iterable[Waiting]) -> None:
+    def add(self, waiting: Iterable[Waiting], doubtful: Iterable[Place] = ()) -> None:
         self._waiting.extend(waiting)
+        self._doubtful.update(doubtful)
         if self.draining is None:
             self.draining = asyncio.create_task(self._drain())
+
+    def take(self, rooms: set[int]) -> tuple[list[Waiting], set[Place]]:
+        """Part from all that concerns these rooms."""
+        taken = [one for one in self._waiting if one[0].room_id in rooms]
+        kept = [one for one in self._waiting if one[0].room_id not in rooms]
+        doubtful = {place for place in self._doubtful if place[1] in rooms}
+        self._waiting = deque(kept)
+        self._doubtful -= doubtful
+        return taken, doubtful
 
     async def _drain(self) -> None:
         try:
             while self._waiting or self._doubtful:
-                if self._doubtful and not await self._disown():
-                    await asyncio.sleep(0 if self._waiting else TRY_AGAIN)
-                if self._waiting:
-                    await self._write()
+                try:
+                    await self._write_some()
+                except Locked as error:
+                    self._on_locked(error.rooms)
         finally:
             self.draining = None
-            self.rooms.clear()
 
-    async def _write(self) -> None:
+    async def _write_some(self) -> None:
+        if self._doubtful and not await self._disown():
+            await asyncio.sleep(0 if self._waiting else TRY_AGAIN)
         count = min(len(self._waiting), MAX_BATCH)
+        if not count:
+            return
         batch = [self._waiting.popleft() for _nth in range(count)]
         metrics.BATCH.observe(count)
         try:
             fates = await _fates([draft for draft, _done in batch])
-        except Locked as locked:
+        except Locked:
             self._waiting.extendleft(reversed(batch))
-            self._let_wait(locked.rooms)
-        else:
-            self._settle(batch, fates)
-
-    def _let_wait(self, rooms: set[int]) -> None:
-        """Part from all that is for these rooms: set it aside, or, if it is there, let
-        those who sent it do so again."""
-        logger.warning("%d rooms are locked by somebody else", len(rooms))
-        held: list[Waiting] = []
-        free: deque[Waiting] = deque()
-        for draft, done in self._waiting:
-            (held if draft.room_id in rooms else free).append((draft, done))
-        self._waiting = free
-        if self._aside is None:
-            self._settle(held, [Unknown() for _ in held])
-            return
-        doubtful = {place for place in self._doubtful if place[1] in rooms}
-        self._doubtful -= doubtful
-        self._aside.rooms |= rooms
-        self._aside._doubtful |= doubtful
-        self._aside.add(held)
+            raise
+        self._settle(batch, fates)
 
     def _settle(self, batch: list[Waiting], fates: list) -> None:
         for (draft, done), fate in zip(batch, fates, strict=True):
@@ -157,13 +174,47 @@ class Queue:
         """Close the visits that batches of unknown fate may have left behind. No other
         can come meanwhile: all of this process's for a room are written by one task."""
         places, held = list(self._doubtful), list(self._visits)
+        rooms = {room_id for _node_id, room_id in places}
         try:
-            await in_database(attendance.disown, places, held)
-        except LOST as error:
-            logger.warning("visits that nobody holds are not closed yet: %s", error)
+            await in_database(_unless_locked, rooms, attendance.disown, places, held)
+        except Locked:
+            raise
+        except Exception as error:
+            logger.warning("visits that nobody holds are not closed yet: %r", error)
             return False
         self._doubtful.difference_update(places)
         return True
+
+
+class Aside(Queue):
+    """The queue of one room whose lock somebody else holds. It takes turns with the
+    others of its kind, and calls `forget` once it is written and the lock was free."""
+
+    def __init__(self, visits, turns: asyncio.Semaphore, forget) -> None:
+        super().__init__(visits, self._ask_to_repeat)
+        self._turns = turns
+        self._forget = forget
+        self._is_locked = True
+
+    async def _drain(self) -> None:
+        await super()._drain()
+        if not self._is_locked:
+            self._forget()
+
+    async def _write_some(self) -> None:
+        async with self._turns:
+            await super()._write_some()
+        self._is_locked = False
+
+    def _ask_to_repeat(self, _rooms: set[int]) -> None:
+        """Of those who wait, only who has left waits on: nobody would repeat that."""
+        self._is_locked = True
+        waiting, self._waiting = self._waiting, deque()
+        for draft, done in waiting:
+            if isinstance(draft, Depart):
+                self._waiting.append((draft, done))
+            else:
+                _resolve(done, Refused("try_later", _("This room is busy.")))
 
 
 def _resolve(done: asyncio.Future, fate) -> None:
@@ -177,8 +228,9 @@ def _resolve(done: asyncio.Future, fate) -> None:
 
 async def _fates(drafts: list[Draft]) -> list:
     """What became of each draft; raises Locked. One bad draft never costs another."""
+    rooms = {draft.room_id for draft in drafts}
     try:
-        return await in_database(_write_unless_locked, drafts)
+        return await in_database(_unless_locked, rooms, write_batch, drafts)
     except Locked:
         raise
     except LOST as error:
@@ -200,12 +252,13 @@ async def _fate(draft: Draft):
     return fate
 
 
-def _write_unless_locked(drafts: list[Draft]) -> list:
+def _unless_locked(rooms: set[int], write, *args):
+    """write(*args), which writes to these rooms; raises Locked where it cannot now."""
     try:
-        return write_batch(drafts)
+        return write(*args)
     except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable) and (
-            rooms := locked({draft.room_id for draft in drafts})
-        ):
-            raise Locked(rooms) from error
-        raise
+        if not waited_in_vain(error):
+            raise
+    if held := locked(rooms):
+        raise Locked(held)
+    return write(*args)  # it has just been let go

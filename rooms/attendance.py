@@ -8,12 +8,12 @@ statements does not grow with the number of people.
 from collections import defaultdict
 from typing import NamedTuple
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Case, Exists, Max, OuterRef, Subquery, When
 from django.db.models.functions import Greatest, Now
 
 from accounts.models import User
-from rooms.log import writing
+from rooms.log import locked, waited_in_vain, writing
 from rooms.models.attendance import GRACE, WITHOUT_GRACE, Cause, Node, Visit
 from rooms.models.log import Event, timestamp
 
@@ -111,18 +111,37 @@ def sweep():
         Node.objects.silent().stop()
         rooms = Visit.objects.orphaned().values_list("room_id", flat=True).distinct()
         rooms = set(rooms) | set(_due().values_list("room_id", flat=True))
-    return sum(_sweep_room(room_id) for room_id in sorted(rooms))
+    return sum(_sweep_unless_locked(room_id) for room_id in sorted(rooms))
 
 
 def retire(node):
     """Close the visits of a server process that stops, and stop it."""
     mine = Visit.objects.open().filter(node=node)
     rooms = set(mine.values_list("room_id", flat=True))
+    try:
+        _retire(node, mine, rooms)
+    except OperationalError as error:
+        if not waited_in_vain(error):
+            raise
+        _retire(node, mine, rooms - locked(rooms))  # a sweep comes to the others
+
+
+def _retire(node, mine, rooms):
     with writing(*rooms) as log:
         Node.objects.running().filter(pk=node.pk).stop()
         mine.filter(room_id__in=log.rooms).update(
             closed_at=Greatest("opened_at", Now()), cause=Cause.SHUTDOWN
         )
+
+
+def _sweep_unless_locked(room_id):
+    """One room's lock keeps no other from being swept; its turn comes again."""
+    try:
+        return _sweep_room(room_id)
+    except OperationalError as error:
+        if not waited_in_vain(error):
+            raise
+        return 0
 
 
 def _sweep_room(room_id):

@@ -15,6 +15,7 @@ from functools import partial
 
 import orjson
 from django.db import connection, transaction
+from psycopg.errors import LockNotAvailable
 
 from rooms import signals
 from rooms.models.log import Event, Head
@@ -74,6 +75,11 @@ def locked(room_ids):
     with connection.cursor() as cursor:
         cursor.execute(LOCKED_HEADS, [ids, ids])
         return {room_id for (room_id,) in cursor.fetchall()}
+
+
+def waited_in_vain(error):
+    """Whether the database's error is that a lock was not let go in time."""
+    return isinstance(error.__cause__, LockNotAvailable)
 
 
 @contextmanager

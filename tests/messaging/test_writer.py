@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
+from django.utils.module_loading import import_string
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -172,7 +173,7 @@ async def test_a_full_queue_answers_at_once(monkeypatch):
     assert not waiting[-1].done()
     for task in waiting:
         task.cancel()
-    writer._queue.draining.cancel()
+    writer._shared.draining.cancel()
 
 
 def store_and_fall_silent(drafts):
@@ -241,73 +242,89 @@ def room_of(owner, slug):
     return Room.objects.found(slug, owner)
 
 
-async def answered(writer, draft):
-    """(its fate, after how many seconds)"""
-    began = time.monotonic()
-    try:
-        fate = await writer.write(draft)
-    except Unknown:
-        fate = Unknown
-    return fate, time.monotonic() - began
-
-
-def until_locked(seconds):
-    """A database line of a server waits for a lock for a second at most."""
-
-    def write(drafts):
+def until_locked(write):
+    def write_soon(*args):
         with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = '{seconds}s'")
+            cursor.execute("SET lock_timeout = '1s'")
             try:
-                return write_batch(drafts)
+                return write(*args)
             finally:
                 cursor.execute("RESET lock_timeout")
 
-    return write
+    return write_soon
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """As in a server: for a lock one waits a second at most."""
+    for name in ("messaging.writer.write_batch", "rooms.attendance.disown"):
+        monkeypatch.setattr(name, until_locked(import_string(name)))
+
+
+async def say(writer, room, user, key):
+    """(the code or number that a post gets, after how many seconds)"""
+    began = time.monotonic()
+    try:
+        fate = await writer.write(Say(room.pk, user, key, "hi"))
+    except Refused as refused:
+        fate = refused.code
+    return fate, time.monotonic() - began
+
+
+async def is_quick(writer, room, user, *keys):
+    """Posts are written, none of them after more than half a second."""
+    told = [await say(writer, room, user, key) for key in keys]
+    return all(isinstance(fate, int) and seconds < 0.5 for fate, seconds in told)
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_locked_room_lets_only_its_own_wait(
-    room, alice, bob, node, hold, monkeypatch
+    room, alice, bob, node, hold, patient
 ):
-    monkeypatch.setattr("messaging.writer.write_batch", until_locked(1))
     writer = Writer()
     free = await room_of(bob, "free")
+    gone = await writer.write(Arrive(room.pk, alice, node.pk))
     release = await sync_to_async(hold)(room)
-    first = [
-        answered(writer, Say(room.pk, bob, "k0", "held")),
-        answered(writer, Arrive(room.pk, alice, node.pk)),
-        answered(writer, Say(free.pk, bob, "k1", "free")),
-    ]
-    first = [asyncio.create_task(one) for one in first]
-    await asyncio.wait(first[2:], timeout=1.8)
-    assert first[2].result()[0] == 2
-    # From now on the room waits alone.
-    held = asyncio.create_task(answered(writer, Say(room.pk, bob, "k2", "held")))
-    for nth in range(5):
-        fate, seconds = await answered(writer, Say(free.pk, bob, f"f{nth}", "free"))
-        assert fate == 3 + nth
-        assert seconds < 0.5
-    assert not held.done()
-    # Who waits is told in time, and what is repeated is stored once the lock is free.
-    for told in (*first[:2], held):
-        fate, seconds = await told
-        assert fate is Unknown
-        assert seconds < 3
+    leaving = asyncio.create_task(
+        writer.write(Depart(room.pk, gone.visit_id, Cause.CLOSED))
+    )
+    first = await asyncio.gather(
+        say(writer, room, bob, "k"), say(writer, free, bob, "f0")
+    )
+    assert first[0][0] == "try_later"  # in time to be sent again
+    assert first[0][1] < 3
+    assert isinstance(first[1][0], int)
+    # From now on it waits alone, also when it is tried again and again.
+    for nth in range(3):
+        again = asyncio.create_task(say(writer, room, bob, "k"))
+        assert await is_quick(writer, free, bob, *(f"f{nth}-{n}" for n in range(3)))
+        assert (await again)[0] == "try_later"
+    assert not leaving.done()  # nobody would say that once more
     await sync_to_async(release)()
-    fates = [await answered(writer, Say(room.pk, bob, k, "held")) for k in ("k0", "k2")]
-    assert [fate for fate, _seconds in fates] == [5, 6]
-    await writer.finish()
-    assert not writer._aside.rooms  # it shares the queue again
-    assert await open_visits() == []
+    await leaving
+    assert (await say(writer, room, bob, "k"))[0] == 6
+    assert not writer._aside  # it shares the queue again
+    visit = await Visit.objects.aget(pk=gone.visit_id)
+    assert visit.cause == Cause.CLOSED
     await sync_to_async(assert_sound)()
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_lock_that_is_let_go_costs_nothing_but_time(
-    room, alice, bob, hold, monkeypatch
-):
+async def test_a_locked_room_without_drafts_is_not_forgotten(room, bob, hold, patient):
+    """Aside nothing waits; and still the next draft must not stop the others."""
+    writer = Writer()
+    free = await room_of(bob, "free")
+    await sync_to_async(hold)(room)
+    assert (await say(writer, room, bob, "k"))[0] == "try_later"
+    assert writer.waiting == writer.locked == 0
+    again = asyncio.create_task(say(writer, room, bob, "k"))
+    assert await is_quick(writer, free, bob, "f0", "f1")
+    await again
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_lock_that_is_let_go_costs_nothing_but_time(room, bob, hold, patient):
     """In their order, and without a word to anybody: it was not long."""
-    monkeypatch.setattr("messaging.writer.write_batch", until_locked(1))
     writer = Writer()
     free = await room_of(bob, "free")
     release = await sync_to_async(hold)(room)
@@ -323,6 +340,86 @@ async def test_a_lock_that_is_let_go_costs_nothing_but_time(
     await sync_to_async(release)()
     assert await asyncio.gather(*tasks[::2]) == list(range(5, 305))
     await sync_to_async(assert_sound)()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_of_two_locked_rooms_the_one_that_is_free_goes_on(
+    room, bob, hold, patient
+):
+    writer = Writer()
+    other = await room_of(bob, "other")
+    await sync_to_async(hold)(room)
+    release = await sync_to_async(hold)(other)
+    fates = await asyncio.gather(
+        say(writer, room, bob, "k"), say(writer, other, bob, "o")
+    )
+    assert [fate for fate, _seconds in fates] == ["try_later"] * 2
+    await sync_to_async(release)()
+    held = asyncio.create_task(say(writer, room, bob, "k"))
+    assert await is_quick(writer, other, bob, "o", "p", "q")
+    await held
+    assert list(writer._aside) == [room.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_room_that_waits_for_another_is_not_kept_for_long(
+    room, bob, hold, patient
+):
+    """A batch that waits for one lock holds the locks before it; so two processes
+    with the same rooms stand in each other's way, but not twice."""
+    free = await room_of(bob, "free")
+    low, high = sorted((room, free), key=lambda one: one.pk)
+    await sync_to_async(hold)(high)
+    writers = Writer(), Writer()
+    for nth in range(2):
+        await asyncio.gather(
+            *(
+                say(writer, one, bob, f"{nth}-{name}-{one.pk}")
+                for name, writer in enumerate(writers)
+                for one in (low, high)
+            )
+        )
+    for name, writer in enumerate(writers):
+        assert await is_quick(writer, low, bob, f"{name}-x", f"{name}-y")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_doubt_in_a_locked_room_keeps_no_other_waiting(
+    room, alice, bob, node, hold, patient, monkeypatch
+):
+    writer = Writer()
+    free = await room_of(bob, "free")
+    with monkeypatch.context() as broken:
+        broken.setattr("messaging.writer.write_batch", store_and_fall_silent)
+        with pytest.raises(Unknown):
+            await writer.write(Arrive(room.pk, alice, node.pk))
+        release = await sync_to_async(hold)(room)
+    await say(writer, free, bob, "f0")
+    assert await is_quick(writer, free, bob, "f1", "f2", "f3")
+    await sync_to_async(release)()
+    await writer.finish()
+    assert await open_visits() == []
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_doubt_that_cannot_be_settled_stops_no_queue(
+    room, alice, bob, node, monkeypatch
+):
+    def fail(places, held):
+        raise ZeroDivisionError
+
+    writer = Writer()
+    with monkeypatch.context() as broken:
+        broken.setattr("messaging.writer.write_batch", store_and_fall_silent)
+        broken.setattr("rooms.attendance.disown", fail)
+        with pytest.raises(Unknown):
+            await writer.write(Arrive(room.pk, alice, node.pk))
+        await asyncio.sleep(0.1)
+        broken.setattr("messaging.writer.write_batch", write_batch)
+        await writer.write(Say(room.pk, bob, "k", "hi"))
+        assert len(await open_visits()) == 1
+    await writer.finish()
+    assert await open_visits() == []
 
 
 @pytest.mark.django_db(transaction=True)
