@@ -25,7 +25,7 @@ from rooms.rights import Refused
 
 logger = logging.getLogger(__name__)
 
-ANSWER_WITHIN = 3.0  # seconds
+ANSWER_WITHIN = 2.5  # seconds; three are promised
 MAX_WAITING = 1024 * 1024  # bytes that a slow reader may keep us holding
 PACE = MAX_WAITING // 4  # a page that catches up is not sent more than that ahead
 NORMAL_CLOSURES = {1000, 1001}

@@ -19,6 +19,8 @@ WARM_UP = 60  # seconds, in which buffers fill, and threads start
 SAMPLE_EVERY = 2
 SETTLE = 30  # seconds after the last heal, within which all must be well again
 COMPACT_BELOW = 10  # minutes; shorter runs have shorter faults and rests
+FULL = {"backup_age": 60, "gigabytes": 4}  # of what is restored, of the disk
+COMPACT = {"backup_age": 5, "gigabytes": 1}
 LONG = 20  # seconds; a fault that long is left out of those
 
 
@@ -39,7 +41,8 @@ async def run(plan, folder):
     """Run it; the path of the history."""
     path = folder / "history.jsonl"
     history = History(path)
-    site = Site(folder, plan.seed, history, backup_age=5 if plan.is_compact else 60)
+    measure = COMPACT if plan.is_compact else FULL
+    site = Site(folder, plan.seed, history, **measure)
     try:
         await asyncio.to_thread(site.start, people_lines(), rooms())
         async with httpx.AsyncHTTPTransport(verify=False) as transport:
@@ -121,10 +124,11 @@ class Bench:
 
     def _schedule(self):
         """Each operation alone, then pairs, for ever: tuples of names."""
-        possible = [name for name in OPERATIONS if self._is_possible(OPERATIONS[name])]
+        wanted = self.plan.names or OPERATIONS
+        possible = [name for name in wanted if self._is_possible(OPERATIONS[name])]
         while self.plan.only:
             yield (self.plan.only,)
-        yield from ((name,) for name in self.plan.names or possible)
+        yield from ((name,) for name in possible)
         while not self.plan.names:
             yield self._pair(possible)
 

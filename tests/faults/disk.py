@@ -7,26 +7,26 @@ from contextlib import suppress
 
 from config.embedded import cluster
 
-SIZE = "4g"  # in memory
 # Kept short, so that what fills the disk is what people said.
 POSTGRES_CONF = "max_wal_size = 256MB\n"
 
 
 class Disk:
-    """Mounted at `path`; PostgreSQL's data, which is made here, is in it."""
+    """Mounted at `path`; PostgreSQL's data, which is made here, is in it. It is
+    `gigabytes` of the memory, once it is full."""
 
-    def __init__(self, path):
+    def __init__(self, path, gigabytes):
         self.path = path
         path.mkdir()
-        options = f"size={SIZE},mode=755"
+        options = f"size={gigabytes}g,mode=755"
         mount = ["mount", "-t", "tmpfs", "-o", options, "rollcall", path]
         subprocess.run(mount, check=True, capture_output=True)
 
     @classmethod
-    def mounted(cls, path):
+    def mounted(cls, path, gigabytes):
         """One, or None where it may not be had."""
         with suppress(OSError, subprocess.CalledProcessError):
-            return cls(path)
+            return cls(path, gigabytes)
         return None
 
     def put_data(self, data):

@@ -65,7 +65,7 @@ class HurtDeployment(Deployment):
 class Site:
     """The deployment, and how each of its parts is hurt."""
 
-    def __init__(self, folder, seed, history, backup_age):
+    def __init__(self, folder, seed, history, *, backup_age, gigabytes):
         self.folder = Path(folder)
         self.history = history
         self.lines = Lines(seed)
@@ -78,7 +78,7 @@ class Site:
         self.ws_origin = self.deployment.ws_url
         self.scheme = urlsplit(self.origin).scheme
         self.host = urlsplit(self.origin).netloc
-        self.disk = Disk.mounted(self.folder / "disk")
+        self.disk = Disk.mounted(self.folder / "disk", gigabytes)
         self.has = {"a disk"} if self.disk else set()  # what some operations need
         if "backup" in self.deployment.manage("help", "--commands").split():
             self.has.add("a backup")

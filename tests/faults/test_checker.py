@@ -431,6 +431,11 @@ def answer_late(told):
     slow_send(told, "N5", 4.5)
 
 
+@spoil("I13", "with a full disk there is no answer in time", tale.opening)
+def answer_late_on_a_full_disk(told):
+    slow_send(told, "N21", 4.5)
+
+
 @spoil("I13", "PostgreSQL is back, and nothing is acknowledged")
 def come_back_late(told):
     told.find("ok", key="a3")["t"] += 6 * NS
