@@ -7,7 +7,7 @@ from django.db import connection
 from messaging import protocol
 from messaging.protocol import LINE_COLUMNS, Line
 from rooms.log import reading
-from rooms.models import Event, Head, Installation, Room
+from rooms.models import Event, Head, Installation, Membership, Room
 from rooms.models.log import timestamp
 
 RING = 1_000  # the newest records that a hub keeps in memory
@@ -58,6 +58,13 @@ def opening(room_id):
     with reading(room_id):
         start = snapshot(Room.objects.with_heads().get(pk=room_id))
     return start, records(room_id, start.head - RING + 1, start.head)
+
+
+def reopening(room_id, user_ids):
+    """As `opening`, and which of these people are members, read after it: a set."""
+    opened = opening(room_id)
+    members = Membership.objects.filter(room_id=room_id, user_id__in=user_ids)
+    return opened, set(members.values_list("user_id", flat=True))
 
 
 def lines(events):

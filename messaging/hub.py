@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections import defaultdict, deque
+from dataclasses import replace
 from itertools import islice
 
 import orjson
@@ -120,19 +121,31 @@ class Feed:
             logger.warning("what is missing was not read: %r", reading.exception())
 
     async def start_over(self, reason: str) -> None:
-        """Begin at the room's head again, and have every page do the same."""
+        """Begin at the room's head again, and have every page do the same; but not who
+        was put out in what is passed over, or is no member after a restore."""
         async with self._sending:  # nothing of before may come after the reset
+            asked = {socket: socket.user.pk for socket in self._live}
             try:
-                self._start_at(*await in_database(history.opening, self.room_id))
+                opened, members = await in_database(
+                    history.reopening, self.room_id, set(asked.values())
+                )
             except Room.DoesNotExist:
                 gone = _("There is no such room.")
                 return await self._shut_all(Close.NO_SUCH_ROOM, gone)
-            metrics.RESETS.labels(reason).inc(len(self._live))
+            self._start_at(*opened)
             for socket in list(self.sockets):
-                if socket in self._live:
-                    await socket.deliver(protocol.reset(reason, self.sent))
-                else:
+                if socket not in asked:
                     await socket.shut(Close.RESTART, _("The room starts anew."))
+                elif asked[socket] not in members:
+                    await self._shut_out(socket)
+                elif socket.arrival:
+                    await self._reset(socket, reason)
+
+    async def _reset(self, socket, reason: str) -> None:
+        # From here on it is as if they had just come in: what puts them out is above.
+        socket.arrival = replace(socket.arrival, head=self.sent, epoch=self.epoch)
+        metrics.RESETS.labels(reason).inc()
+        await socket.deliver(protocol.reset(reason, self.sent))
 
     async def _shut_all(self, code: int, detail) -> None:
         for socket in list(self.sockets):
@@ -191,8 +204,11 @@ class Feed:
         """Close the sockets that a person opened before they were put out."""
         for socket in list(self.sockets):
             if socket.user.pk == user_id and socket.arrival.head < self.sent:
-                self.leave(socket)
-                await socket.shut(Close.NOT_ALLOWED, PUT_OUT)
+                await self._shut_out(socket)
+
+    async def _shut_out(self, socket) -> None:
+        self.leave(socket)
+        await socket.shut(Close.NOT_ALLOWED, PUT_OUT)
 
     def _fold(self, record: Record) -> int | None:
         """Keep who is here, and the room's facts, as of this record.
@@ -229,8 +245,7 @@ class Feed:
         self.sockets.add(socket)
         await self._reach(max(socket.arrival.head, cursor.seq if cursor else 0))
         if await self._has_put_out(socket):
-            self.leave(socket)
-            return await socket.shut(Close.NOT_ALLOWED, PUT_OUT)
+            return await self._shut_out(socket)
         head, reason = self.sent, self._reset_reason(cursor)
         await socket.deliver(self._welcome(socket))
         if reason:
@@ -361,6 +376,8 @@ class Hub:
         socket.feed = feed = await self._feed(room_id)
         if socket.arrival.epoch != feed.epoch:  # a backup was restored just now
             await feed.start_over("epoch")
+        if socket.arrival.epoch != feed.epoch:  # let in by the log before the restore
+            return await socket.shut(Close.RESTART, _("The room starts anew."))
         await feed.join(socket, cursor)
 
     def leave(self, socket) -> None:

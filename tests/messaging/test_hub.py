@@ -247,6 +247,44 @@ async def test_a_fresh_start_tells_every_page(feed, room, bob):
     assert reader.seqs == [8]
 
 
+@pytest.mark.parametrize("reason", ["gap", "epoch"])
+async def test_who_was_put_out_in_what_is_passed_over_hears_no_more(
+    feed, room, alice, bob, reason
+):
+    readers = Reader(alice), Reader(bob)
+    for reader in readers:
+        await feed.join(reader, None)
+    await sync_to_async(room.kick)(bob, by=alice)
+    await feed.start_over(reason)
+    feed.take(await sync_to_async(say)(room, alice, 1), 6)
+    await settle(feed, 6)
+    assert [reader.closed for reader in readers] == [None, 4403]
+    assert [reader.seqs for reader in readers] == [[6], []]
+    assert not readers[1].of_type("reset")
+
+
+async def test_after_a_restore_a_kick_is_above_where_one_came_in(
+    hub, feed, room, alice, bob
+):
+    """Their number was that of another log, and may have been far above."""
+    reader = Reader(bob, head=99)
+    await feed.join(reader, None)
+    await sync_to_async(Installation.renew)()
+    await feed.start_over("epoch")
+    await sync_to_async(room.kick)(bob, by=alice)
+    feed.take(await sync_to_async(history.records)(room.pk, 5, 5), 5)
+    await settle(feed, 5)
+    assert reader.closed == 4403
+
+
+async def test_who_was_let_in_before_a_restore_comes_again(hub, feed, room, bob):
+    reader = Reader(bob, head=99)
+    reader.arrival = Arrival(visit_id=1, role="member", head=99, epoch="before")
+    await hub.join(reader, room.pk, None)
+    assert reader.closed == 1012
+    assert reader.received == []
+
+
 async def test_a_fresh_start_forgets_what_was_announced(feed, room, bob):
     """After a restore the old numbers are above the head; nothing is missing there."""
     feed.take([], 99)
