@@ -46,7 +46,8 @@ class Server(Daphne):
             # The interval is the longer one, or a second ping would overlap the first.
             ping_interval=25,
             ping_timeout=20,
-            application_close_timeout=5,
+            # Ours end by themselves; after a freeze all of them would seem to be late.
+            application_close_timeout=60,
             ready_callable=self.listen,
             server_name="",
             **proxy_headers(),

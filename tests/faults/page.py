@@ -74,8 +74,11 @@ class Person:
 
     def _take_session(self, key):
         self.session = key
-        self.http.cookies.clear()
+        self._be_nobody()
         self.http.cookies.set(self.site.cookie, key)
+
+    def _be_nobody(self):
+        self.http.cookies.clear()
         self.http.cookies.set(self.site.csrf_cookie, TOKEN)
 
     async def log(self, slug, **query):
@@ -104,7 +107,7 @@ class Person:
 
     async def sign_out(self):
         answer = await self.http.post("/accounts/logout/")
-        if answer.status_code != 302:
+        if not answer.is_success:
             raise httpx.HTTPError(f"signing out was answered {answer.status_code}")
 
     async def sign_in_again(self):
@@ -114,6 +117,9 @@ class Person:
                 await self._sign_in()
 
     async def _sign_in(self):
+        # A sign-in that failed half-way may have left another token in a cookie, which
+        # a browser would have in its form.
+        self._be_nobody()
         form = {"login": self.name, "password": PASSWORD}
         answer = await self.http.post("/accounts/login/", data=form)
         if not answer.cookies.get(self.site.cookie):

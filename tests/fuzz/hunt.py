@@ -328,12 +328,13 @@ class Talker:
         near = names[number % len(names) // 3 * 3 :][:3]
         self._grammar = Grammar(self._dice, f"f{number}", near)
         self._left = hunt.frames_a_socket
+        self._held = None  # a frame that is sent when others have been answered
         self._moved = asyncio.Event()
         self._fault = None
         self._wire = self._epoch = self._seq = None
 
     async def run(self):
-        while self._left:
+        while self._left or self._held:
             try:
                 await self._open()
                 await self._talk()
@@ -363,17 +364,26 @@ class Talker:
 
     async def _talk(self):
         while not self._wire.closed.done():
-            count = min(WINDOW - self._waiting, self._left)
-            self._wire.write(b"".join(self._next() for _nth in range(count)))
-            if not self._left and not self._waiting:
+            self._wire.write(b"".join(self._next_few()))
+            if not (self._left or self._held or self._waiting):
                 return
-            enough = WINDOW // 2 if self._left else 0
+            enough = WINDOW // 2 if self._left and not self._held else 0
             await self._wait(lambda enough=enough: self._waiting <= enough)
 
-    def _next(self):
-        payload, is_text = self._grammar.frame()
+    def _next_few(self):
+        while self._waiting < WINDOW and (self._left or self._held):
+            if not self._held:
+                self._held = self._grammar.frame()
+                self._left -= 1
+            due = promise(*self._held)
+            # Answers to two that share a key could not be told apart: one waits.
+            if any(one.answers != due.answers for one in self._keyed.get(due.key, ())):
+                return
+            yield self._prepare(due, *self._held)
+            self._held = None
+
+    def _prepare(self, due, payload, is_text):
         self.recent.append((payload, is_text))
-        due = promise(payload, is_text)
         if due.key is None:
             self._keyless.append(due)
         else:
@@ -381,7 +391,6 @@ class Talker:
             if due.stored is not None:
                 self.person.texts[due.key].add(hash(due.stored))
         self._waiting += 1
-        self._left -= 1
         self.hunt.sent += 1
         return frame(payload, TEXT if is_text else BINARY)
 
@@ -403,7 +412,7 @@ class Talker:
 
     async def _come_back(self):
         """After a close: everything unanswered is unknown. Who was kicked is let in."""
-        if not self._left and not self._waiting:
+        if not (self._left or self._held or self._waiting):
             return
         code = self._wire.closed.result()
         self.hunt.check_close(code, self.person.user)
