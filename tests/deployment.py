@@ -377,6 +377,8 @@ def new_folder():
 
 
 def main():
+    if not nginx_program():
+        sys.exit("nginx is missing: apt-get install nginx")
     deployment = Deployment(new_folder())
     print("Starting PostgreSQL, Redis, 3 Daphnes and Nginx …", flush=True)
     deployment.start()
