@@ -413,7 +413,10 @@ export_nginx_values() {
     export NGINX_ERROR_LOG=/var/log/nginx/error.log
     export NGINX_ACCESS_LOG=/var/log/nginx/rollcall.log
     export SOCKETS_PER_ADDRESS=$sockets HANDSHAKES_PER_ADDRESS=10 DOORS_PER_ADDRESS=2
-    export HANDSHAKES=$((processes * 50))
+    # A process lets in some 300 a second. Nobody stands in line longer than 10 s, for a page
+    # gives up after 15 s (static/js/connection.js).
+    export HANDSHAKES=$((processes * 200))
+    export GATE_LINE=$((HANDSHAKES * 10))
 }
 
 place_certificate() { # Nginx starts with some certificate; Let's Encrypt's comes later.

@@ -271,6 +271,18 @@ def test_debians_own_redis_is_switched_off_and_ours_is_not():
     ]
 
 
+def test_nobody_waits_at_the_gate_for_longer_than_a_page_does():
+    values = "name=a.b processes=3 sockets=50; export_nginx_values; env"
+    page = (ROOT / "static" / "js" / "connection.js").read_text()
+    patience = int(re.search(r"HANDSHAKE = ([\d_]+)", page)[1]) / 1000
+    for text in (in_install(values), COMPOSE):
+        rate, line = (
+            int(re.search(rf'\b{name}(?:=|: ")(\d+)', text)[1])
+            for name in ("HANDSHAKES", "GATE_LINE")
+        )
+        assert line / rate < 0.75 * patience
+
+
 def test_access_to_postgres_is_added_once(tmp_path):
     (tmp_path / "pg_hba.conf").write_text("local all all peer\n")
     once = in_install('access "$1"', tmp_path)
