@@ -312,12 +312,12 @@ async def test_who_would_wait_too_long_at_the_gate_is_told_to_come_back(deploy, 
     key = (await sync_to_async(settle)(site))["ann"]
     async with AsyncExitStack() as stack:
         came = await asyncio.gather(
-            *(stack.enter_async_context(Page(site, lobby, key)) for _nth in range(4)),
+            *(stack.enter_async_context(Page(site, lobby, key)) for _nth in range(8)),
             return_exceptions=True,
         )
-        assert [str(one) for one in came if isinstance(one, Exception)] == [
-            "server rejected WebSocket connection: HTTP 429"
-        ]
+    refused = [str(one) for one in came if isinstance(one, Exception)]
+    assert set(refused) == {"server rejected WebSocket connection: HTTP 429"}
+    assert len(came) - len(refused) >= 3  # one, and those in line
 
 
 def test_tries_at_the_door_are_limited_and_pages_are_not(strict):
