@@ -54,6 +54,7 @@ main() {
 
 dry=
 declare -A given=()
+name='' processes='' acme='' certificate='' key='' email='' sockets='' # see settle
 
 read_options() {
     while (($#)); do
@@ -163,7 +164,7 @@ has_changed() { # PREFIX…: whether a path that begins so was written, or may h
 fill_in() { # TEMPLATE: with the variables it names, which are exported, filled in
     # A fresh Debian has no envsubst before the packages are installed.
     [[ ! $dry ]] || command -v envsubst >/dev/null || return 0
-    # shellcheck disable=SC2016  # a pattern, not a variable
+    # shellcheck disable=SC2016,SC2094  # a pattern, not a variable; both only read
     envsubst "$(grep -o '\${[A-Z0-9_]*}' "$1" | sort -u)" <"$1"
 }
 
@@ -373,6 +374,7 @@ make_current() { # RELEASE
 
 remove_old_releases() { # but the last three
     local old
+    # shellcheck disable=SC2012  # their names are digests
     for old in $(ls -dt "$opt"/releases/* 2>/dev/null | tail -n +4); do
         [[ $old == "$release" ]] || run rm -rf "$old"
     done
