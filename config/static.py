@@ -39,13 +39,17 @@ def collect():
 
 
 def fingerprint():
-    """Every source with its size and time of change."""
+    """Every source with its size and time of change.
+
+    That is the inode's: a release has all its files from 1970, for `deploy/install.sh`
+    packs them so.
+    """
     stats = {
         path: Path(storage.path(path)).stat()
         for finder in get_finders()
         for path, storage in finder.list([])
     }
-    return json.dumps({path: (s.st_size, s.st_mtime_ns) for path, s in stats.items()})
+    return json.dumps({path: (s.st_size, s.st_ctime_ns) for path, s in stats.items()})
 
 
 class StaticFiles:

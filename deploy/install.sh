@@ -11,7 +11,7 @@ usage() {
 sudo deploy/install.sh --name chat.example.org [options]
 
   --name NAME         the name people type; its DNS entry must lead here
-  --processes N       how many Daphnes (default: one for each core)
+  --processes N       how many Daphnes (default: one for each core, two at least)
   --acme EMAIL        a certificate from Let's Encrypt, which writes to EMAIL in trouble
   --certificate FILE  a certificate of your own, with its chain, and
   --key FILE          its key
@@ -34,6 +34,7 @@ main() {
     read_options "$@"
     settle_all
     check_machine
+    begin
     install_packages
     make_account
     make_secrets
@@ -46,12 +47,14 @@ main() {
     set_up_nginx
     get_certificate
     look_at_it
+    finish
 }
 
 # What is wanted -------------------------------------------------------------------
 
 dry=
 declare -A given=()
+name='' processes='' acme='' certificate='' key='' email='' sockets='' # see settle
 
 read_options() {
     while (($#)); do
@@ -70,7 +73,7 @@ read_options() {
 
 settle_all() {
     settle name ""
-    settle processes "$(($(nproc) < 16 ? $(nproc) : 16))"
+    settle processes "$(default_processes)"
     settle acme ""
     settle certificate ""
     settle key ""
@@ -82,6 +85,12 @@ settle_all() {
     [[ $sockets =~ ^[1-9][0-9]{0,5}$ ]] || fail "--sockets must be 1 to 999999."
     [[ ${certificate:+x} == "${key:+x}" ]] || fail "--certificate and --key go together."
     [[ -z $certificate || -z $acme ]] || fail "Give --acme or --certificate, not both."
+}
+
+default_processes() { # Two at least: one serves while the other is restarted.
+    local cores
+    cores=$(nproc)
+    echo $((cores < 2 ? 2 : cores > 16 ? 16 : cores))
 }
 
 settle() { # NAME DEFAULT: as given now, else as given before, else the default
@@ -97,7 +106,8 @@ check_machine() {
 
 # How things are done --------------------------------------------------------------
 
-changed=() # the paths this run has written
+changed=()  # the paths this run has written
+unfinished= # whether the run before broke off: what it wrote may still wait for a restart
 
 step() { printf '\n%s\n' "$*"; }
 note() { printf '    %s\n' "$*"; }
@@ -126,8 +136,25 @@ write() { # PATH MODE [OWNER:GROUP]: put standard input there, unless it is ther
     mv "$path.new" "$path"
 }
 
-has_changed() { # PREFIX…: whether this run has written a path that begins so
+begin() {
+    [[ ! -e $etc/unfinished ]] || unfinished=yes
+    [[ ! $dry ]] || return 0
+    mkdir -p "$etc"
+    touch "$etc/unfinished"
+}
+
+finish() {
+    if [[ $dry ]]; then
+        step "Nothing was changed."
+    else
+        rm -f "$etc/unfinished"
+        step "Rollcall runs: open https://$name. The first visitor makes the admin."
+    fi
+}
+
+has_changed() { # PREFIX…: whether a path that begins so was written, or may have been
     local path prefix
+    [[ ! $unfinished ]] || return 0
     for path in "${changed[@]}"; do
         for prefix; do [[ $path != "$prefix"* ]] || return 0; done
     done
@@ -135,7 +162,9 @@ has_changed() { # PREFIX…: whether this run has written a path that begins so
 }
 
 fill_in() { # TEMPLATE: with the variables it names, which are exported, filled in
-    # shellcheck disable=SC2016  # a pattern, not a variable
+    # A fresh Debian has no envsubst before the packages are installed.
+    [[ ! $dry ]] || command -v envsubst >/dev/null || return 0
+    # shellcheck disable=SC2016,SC2094  # a pattern, not a variable; both only read
     envsubst "$(grep -o '\${[A-Z0-9_]*}' "$1" | sort -u)" <"$1"
 }
 
@@ -182,10 +211,12 @@ make_secrets() {
     # shellcheck source=/dev/null
     [[ ! -r $kept ]] || . "$kept"
     for secret in "${secrets[@]}"; do
-        [[ ${!secret-} ]] || printf -v "$secret" %s "$(openssl rand -hex 32)"
+        [[ ${!secret-} ]] || printf -v "$secret" %s "$(random_hex)"
     done
     for secret in "${secrets[@]}"; do echo "$secret=${!secret}"; done | write "$kept" 0600
 }
+
+random_hex() { od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n'; }
 
 install_release() {
     local digest
@@ -203,11 +234,6 @@ install_release() {
         run "$release/.venv/bin/python" -m compileall -q "$release" -x '/\.venv/'
         run touch "$release/complete"
     fi
-    if [[ $(readlink "$opt/current") != "$release" ]]; then
-        changed+=("$opt/current")
-        run ln -sfn "$release" "$opt/current.new"
-        run mv -T "$opt/current.new" "$opt/current"
-    fi
     run install -m 0755 deploy/bin/rollcall /usr/local/bin/rollcall
 }
 
@@ -218,16 +244,17 @@ pack() {
 }
 
 set_up_postgres() {
-    local home
+    local cluster home unit
     step "PostgreSQL"
-    home=$(find /etc/postgresql -mindepth 2 -maxdepth 2 -name main 2>/dev/null |
-        sort -V | tail -n 1)
-    [[ $home ]] || { [[ $dry ]] && home=/etc/postgresql/VERSION/main; } ||
-        fail "PostgreSQL has no cluster 'main': pg_createcluster makes it."
+    cluster=$(cluster_in_use || true)
+    [[ $cluster ]] || { [[ $dry ]] && cluster=VERSION/main; } ||
+        fail "PostgreSQL has no cluster on port 5432: pg_createcluster makes it."
+    home=/etc/postgresql/$cluster unit=postgresql@${cluster/\//-}
     write "$home/conf.d/rollcall.conf" 0644 <deploy/postgres/rollcall.conf
     access "$home" | write "$home/pg_hba.conf" 0640 postgres:postgres
-    has_checksums || add_checksums "$home"
-    ! has_changed "$home" || run systemctl restart postgresql
+    run systemctl start "$unit"
+    ! lacks_checksums || add_checksums "$cluster" "$unit"
+    ! has_changed "$home" || run systemctl restart "$unit"
     database_exists ||
         run as_postgres createdb --template=template0 --encoding=UTF8 \
             --locale=C.UTF-8 rollcall
@@ -236,6 +263,10 @@ set_up_postgres() {
     export OWNER_PASSWORD APP_PASSWORD
     run as_postgres "$release/deploy/postgres/passwords.sh"
 }
+
+# VERSION/NAME of the one that psql asks. After an upgrade of Debian there may be a newer and
+# empty one beside it, on another port.
+cluster_in_use() { pg_lsclusters -h 2>/dev/null | awk '$3 == 5432 { print $1 "/" $2 }'; }
 
 access() { # Our lines come first: of several that fit, PostgreSQL takes the first.
     echo "# Rollcall: by password, over the socket."
@@ -246,16 +277,17 @@ access() { # Our lines come first: of several that fit, PostgreSQL takes the fir
 
 as_postgres() { (cd / && exec runuser -u postgres -- "$@"); }
 database_exists() { [[ $(ask_postgres "SELECT 1 FROM pg_database WHERE datname = 'rollcall'") ]]; }
-has_checksums() { [[ $(ask_postgres "SHOW data_checksums") == on ]]; }
+lacks_checksums() { [[ $(ask_postgres "SHOW data_checksums") == off ]]; }
 ask_postgres() { as_postgres psql -AtX --command "$1" 2>/dev/null || true; }
 
-add_checksums() {
-    local version cluster=${1%/main}
-    version=${cluster##*/}
-    run systemctl stop postgresql
-    run as_postgres "/usr/lib/postgresql/$version/bin/pg_checksums" --enable \
-        --pgdata "/var/lib/postgresql/$version/main"
-    run systemctl start postgresql
+add_checksums() { # CLUSTER UNIT
+    local failed=0
+    # The cluster itself: postgresql.service returns before its clusters have stopped.
+    run systemctl stop "$2"
+    run as_postgres "/usr/lib/postgresql/${1%/*}/bin/pg_checksums" --enable \
+        --pgdata "/var/lib/postgresql/$1" || failed=$?
+    run systemctl start "$2"
+    return $failed
 }
 
 set_up_redis() {
@@ -263,6 +295,8 @@ set_up_redis() {
     step "Redis, one of its own"
     export REDIS_PASSWORD REDIS_OPERATOR_PASSWORD
     fill_in deploy/redis/rollcall.conf.template | write "$conf" 0640 redis:redis
+    # Debian's own listens on TCP, without a password.
+    run systemctl disable --quiet --now redis-server.service
     run systemctl enable --quiet --now redis-server@rollcall
     ! has_changed "$conf" || run systemctl restart redis-server@rollcall
 }
@@ -308,12 +342,18 @@ write_units() {
 }
 
 start_processes() {
-    local nth act=start
+    local nth act=start former
+    former=$(readlink "$opt/current" || true)
     step "Tables and static files, then the processes, one after the other"
+    [[ $former == "$release" ]] || make_current "$release"
     if has_changed "$opt/current" "$systemd/rollcall@" "$etc/rollcall.env"; then
         act=restart
     fi
-    run systemctl "$act" rollcall-prepare
+    if ! run systemctl "$act" rollcall-prepare; then
+        # A process that falls over now is to come back with what still serves.
+        [[ ! $former || $former == "$release" ]] || make_current "$former"
+        fail "The step before the processes has failed: journalctl -u rollcall-prepare"
+    fi
     for ((nth = 1; nth <= processes; nth++)); do
         run systemctl enable --quiet "rollcall@$nth"
         run systemctl "$act" "rollcall@$nth" # it returns when the process is ready
@@ -326,8 +366,15 @@ start_processes() {
     remove_old_releases
 }
 
+make_current() { # RELEASE
+    changed+=("$opt/current")
+    run ln -sfn "$1" "$opt/current.new"
+    run mv -T "$opt/current.new" "$opt/current"
+}
+
 remove_old_releases() { # but the last three
     local old
+    # shellcheck disable=SC2012  # their names are digests
     for old in $(ls -dt "$opt"/releases/* 2>/dev/null | tail -n +4); do
         [[ $old == "$release" ]] || run rm -rf "$old"
     done
@@ -368,7 +415,10 @@ export_nginx_values() {
     export NGINX_ERROR_LOG=/var/log/nginx/error.log
     export NGINX_ACCESS_LOG=/var/log/nginx/rollcall.log
     export SOCKETS_PER_ADDRESS=$sockets HANDSHAKES_PER_ADDRESS=10 DOORS_PER_ADDRESS=2
-    export HANDSHAKES=$((processes * 50))
+    # A process lets in some 300 a second. Nobody stands in line longer than 10 s, for a page
+    # gives up after 15 s (static/js/connection.js).
+    export HANDSHAKES=$((processes * 200))
+    export GATE_LINE=$((HANDSHAKES * 10))
 }
 
 place_certificate() { # Nginx starts with some certificate; Let's Encrypt's comes later.
@@ -407,11 +457,6 @@ look_at_it() {
     step "A look at it"
     run curl --silent --show-error --fail --insecure --resolve "$name:443:127.0.0.1" \
         --retry 20 --retry-delay 1 --retry-all-errors "https://$name/readyz"
-    if [[ $dry ]]; then
-        step "Nothing was changed."
-    else
-        step "Rollcall runs: open https://$name. The first visitor makes the admin."
-    fi
 }
 
 main "$@"

@@ -164,6 +164,7 @@ class Nginx(Family):
             "NGINX_WORKERS": 1,
             # One machine plays all visitors.
             "HANDSHAKES": 1000,
+            "GATE_LINE": 10_000,
             "HANDSHAKES_PER_ADDRESS": 1000,
             "DOORS_PER_ADDRESS": 1000,
             "SOCKETS_PER_ADDRESS": 10_000,
@@ -377,6 +378,8 @@ def new_folder():
 
 
 def main():
+    if not nginx_program():
+        sys.exit("nginx is missing: apt-get install nginx")
     deployment = Deployment(new_folder())
     print("Starting PostgreSQL, Redis, 3 Daphnes and Nginx …", flush=True)
     deployment.start()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import need_programs_to_deploy
 from tests.deploy.conftest import settle
-from tests.deployment import Deployment, new_folder
+from tests.deployment import Deployment, main, new_folder
 from tests.live import Page
 from tests.servers import ROOT, own_environment, wait_until
 
@@ -91,3 +91,9 @@ def test_one_starts_it_by_hand_and_stops_it_by_ctrl_c():
     assert process.returncode == 0
     assert rest == ""
     assert [child for child in children if child.is_running()] == []
+
+
+def test_without_nginx_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("tests.deployment.nginx_program", lambda: None)
+    with pytest.raises(SystemExit, match="nginx is missing: apt-get install nginx"):
+        main()

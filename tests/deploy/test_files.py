@@ -33,20 +33,45 @@ def gaps():
 # install.sh -----------------------------------------------------------------------
 
 
-def install(*options):
+NOT_ON_A_FRESH_DEBIAN = {
+    *("nginx", "redis-server", "psql", "pg_lsclusters", "envsubst", "openssl", "curl"),
+}
+
+
+def install(*options, **environment):
     return subprocess.run(
-        [INSTALL, *options], capture_output=True, text=True, timeout=60, cwd="/"
+        [INSTALL, *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+        env=os.environ | environment,
     )
 
 
-def test_a_dry_run_shows_every_step_and_does_none():
+@pytest.fixture(params=["this machine", "a fresh Debian"])
+def programs(request, tmp_path):
+    """A PATH, once without all that the installer has still to install."""
+    if request.param == "this machine":
+        return os.environ["PATH"]
+    for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"):
+        for program in Path(folder).glob("*"):
+            link = tmp_path / program.name
+            if program.name not in NOT_ON_A_FRESH_DEBIAN and not link.is_symlink():
+                link.symlink_to(program)
+    return str(tmp_path)
+
+
+def test_a_dry_run_shows_every_step_and_does_none(programs):
     places = [
         Path("/etc/rollcall"),
         Path("/opt/rollcall"),
         Path("/usr/local/bin/rollcall"),
     ]
     before = [place.exists() for place in places]
-    done = install("--name", "chat.example.org", "--processes", "3", "--dry-run")
+    done = install(
+        "--name", "chat.example.org", "--processes", "3", "--dry-run", PATH=programs
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     steps = re.findall(r"^(?! )(\w.*)$", done.stdout, re.M)
@@ -125,6 +150,137 @@ def test_a_file_is_written_once_and_whole_and_closed(tmp_path):
     assert "changed" in in_install(write, path, "two")
     assert path.read_text() == "two\n"
     assert [one.name for one in path.parent.iterdir()] == ["secret"]
+
+
+def shown(script, *words, **environment):
+    """The commands that `script` shows, in order: without its headings."""
+    lines = in_install(f"dry=yes\n{script}", *words, **environment).splitlines()
+    return [line.strip() for line in lines if line.startswith("    ")]
+
+
+def test_what_an_aborted_run_changed_is_not_forgotten(tmp_path):
+    run = (
+        "etc=$1 name=a.b; begin; has_changed /any && echo changed; [[ ! $2 ]] || finish"
+    )
+    assert in_install(f"{run} >/dev/null", tmp_path / "etc", "") == ""
+    assert "changed" in in_install(run, tmp_path / "etc", "")
+    assert "changed" in in_install(run, tmp_path / "etc", "to the end")
+    assert "changed" not in in_install(run, tmp_path / "etc", "to the end")
+    assert list((tmp_path / "etc").iterdir()) == []
+
+
+def test_a_dry_run_leaves_no_trace_of_an_abort(tmp_path):
+    in_install("etc=$1 dry=yes; begin; finish", tmp_path / "etc")
+    assert not (tmp_path / "etc").exists()
+
+
+@pytest.fixture
+def opt(tmp_path):
+    """Two releases, of which the older one is the current one."""
+    for name in ("older", "newer"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    (tmp_path / "current").symlink_to(tmp_path / "releases" / "older")
+    return tmp_path
+
+
+START = """
+opt=$1 release=$1/releases/newer processes=2
+systemctl() { echo "    $* with $(basename "$(readlink "$opt/current")")"; REFUSE; }
+note() { :; }
+(start_processes) 2>&1
+echo "    ended with $?"
+"""
+
+
+def start(opt, refuse="[[ $1 != is-enabled ]]"):
+    script = START.replace("REFUSE", refuse)
+    said = in_install(f"set +e\n{script}", opt).splitlines()
+    return [line.strip() for line in said if line.startswith("    ")]
+
+
+def test_processes_are_started_with_the_new_release(opt):
+    said = start(opt)
+    assert said[0] == "restart rollcall-prepare with newer"
+    assert "restart rollcall@2 with newer" in said
+    assert said[-1] == "ended with 0"
+    assert (opt / "current").readlink().name == "newer"
+
+
+def test_a_release_that_cannot_be_prepared_does_not_become_the_current_one(opt):
+    said = start(opt, refuse="[[ $2 != rollcall-prepare ]]")
+    assert said == ["restart rollcall-prepare with newer", "ended with 1"]
+    assert (opt / "current").readlink().name == "older"
+
+
+CLUSTERS = """\
+15 main 5432 online postgres /var/lib/postgresql/15/main /var/log/15.log
+17 main 5433 online postgres /var/lib/postgresql/17/main /var/log/17.log
+"""
+SET_UP = """
+pg_lsclusters() { cat <<<"$CLUSTERS"; }
+ask_postgres() { echo "$ANSWER"; }
+release=/new OWNER_PASSWORD=o APP_PASSWORD=a
+set_up_postgres
+"""
+
+
+def set_up_postgres(answer):
+    return shown(SET_UP, CLUSTERS=CLUSTERS, ANSWER=answer)
+
+
+def test_of_two_clusters_the_one_in_use_gets_checksums():
+    said = set_up_postgres("off")
+    wanted = [nth for nth, line in enumerate(said) if "pg_checksums" in line]
+    assert len(wanted) == 1
+    assert said[wanted[0] - 1] == "systemctl stop postgresql@15-main"
+    assert "/15/main" in said[wanted[0]]
+    assert said[wanted[0] + 1] == "systemctl start postgresql@15-main"
+    assert "17" not in " ".join(said)
+
+
+@pytest.mark.parametrize("answer", ["on", ""])
+def test_who_has_checksums_or_gives_no_answer_is_not_stopped(answer):
+    said = set_up_postgres(answer)
+    assert "systemctl start postgresql@15-main" in said
+    assert not [line for line in said if "pg_checksums" in line or "stop" in line]
+
+
+def test_postgres_is_started_again_where_checksums_fail():
+    script = """
+        run() { echo "    $*"; [[ $* != *pg_checksums* ]]; }
+        set +e
+        add_checksums 15/main postgresql@15-main
+        echo "    ended with $?"
+    """
+    said = shown(script)
+    assert said[-2:] == ["systemctl start postgresql@15-main", "ended with 1"]
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 2), (2, 2), (8, 8), (64, 16)])
+def test_there_are_two_processes_at_least(cores, processes):
+    said = in_install("nproc() { echo $CORES; }; default_processes", CORES=cores)
+    assert int(said) == processes
+
+
+def test_debians_own_redis_is_switched_off_and_ours_is_not():
+    script = "REDIS_PASSWORD=r REDIS_OPERATOR_PASSWORD=o; set_up_redis"
+    said = [line for line in shown(script) if "able --quiet" in line]
+    assert said == [
+        "systemctl disable --quiet --now redis-server.service",
+        "systemctl enable --quiet --now redis-server@rollcall",
+    ]
+
+
+def test_nobody_waits_at_the_gate_for_longer_than_a_page_does():
+    values = "name=a.b processes=3 sockets=50; export_nginx_values; env"
+    page = (ROOT / "static" / "js" / "connection.js").read_text()
+    patience = int(re.search(r"HANDSHAKE = ([\d_]+)", page)[1]) / 1000
+    for text in (in_install(values), COMPOSE):
+        rate, line = (
+            int(re.search(rf'\b{name}(?:=|: ")(\d+)', text)[1])
+            for name in ("HANDSHAKES", "GATE_LINE")
+        )
+        assert line / rate < 0.75 * patience
 
 
 def test_access_to_postgres_is_added_once(tmp_path):

@@ -1,5 +1,6 @@
 """Through the real Nginx, with the files of deploy/nginx."""
 
+import asyncio
 import json
 import re
 import socket
@@ -8,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 
 import httpx
 import pytest
+from asgiref.sync import sync_to_async
 
 from tests.conftest import need_programs_to_deploy
 from tests.deploy.conftest import settle
@@ -300,6 +302,22 @@ async def test_an_address_has_so_many_sockets_and_no_more(strict, lobby):
         await page.say("those that are in stay in")
     async with Page(strict, lobby, strict.keys["ann"]):
         pass
+
+
+@pytest.mark.timeout(90)
+async def test_who_would_wait_too_long_at_the_gate_is_told_to_come_back(deploy, lobby):
+    site = await sync_to_async(deploy)(
+        daphnes=1, nginx={"HANDSHAKES": 1, "GATE_LINE": 2}
+    )
+    key = (await sync_to_async(settle)(site))["ann"]
+    async with AsyncExitStack() as stack:
+        came = await asyncio.gather(
+            *(stack.enter_async_context(Page(site, lobby, key)) for _nth in range(8)),
+            return_exceptions=True,
+        )
+    refused = [str(one) for one in came if isinstance(one, Exception)]
+    assert set(refused) == {"server rejected WebSocket connection: HTTP 429"}
+    assert len(came) - len(refused) >= 3  # one, and those in line
 
 
 def test_tries_at_the_door_are_limited_and_pages_are_not(strict):

@@ -26,7 +26,7 @@ from tests.faults.site import SESSIONS
 from tests.servers import own_environment
 
 ROOM = 100  # people
-GATE = 150  # handshakes a second, as deploy/install.sh sets it for three processes
+GATE = 600  # handshakes a second, as deploy/install.sh sets it for three processes
 SLACK = 1.2  # what comes late from one second is seen in the next
 TALK = {"rate": 100, "seconds": 3, "speakers": 100}
 RESET = struct.pack("ii", 1, 0)  # close without a farewell
@@ -133,7 +133,9 @@ def main():
     people = parser.parse_args().people
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    deployment = Deployment(new_folder(), nginx={"HANDSHAKES": GATE})
+    deployment = Deployment(
+        new_folder(), nginx={"HANDSHAKES": GATE, "GATE_LINE": 10 * GATE}
+    )
     deployment.start()
     try:
         seen = storm(deployment, people)
