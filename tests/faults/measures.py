@@ -14,6 +14,7 @@ STEP = 5  # seconds of the timeline
 # counts as everybody's, but how long they wait says nothing of the system.
 WEAK = ("bad-", "stalled-")
 ABNORMAL = 4000  # close codes from here on mean something; below, the line was lost
+CLOSED_BY_PERSON = 1000
 
 
 def p99(seconds):
@@ -78,12 +79,13 @@ class Measures:
     @cached_property
     def _lines(self):
         """[(when a line was lost, when its page was welcomed again)]; what did not come
-        back counts to the end. Closes that mean something are not lost lines."""
+        back counts to the end. Closes that mean something are not lost lines, nor is a
+        tab that its person closes."""
         found = []
         for conns in self.run.by_client.values():
             welcomed = sorted(conn.welcomed for conn in conns if conn.welcomed)
             for conn in conns:
-                if is_weak(conn.user):
+                if is_weak(conn.user) or conn.code == CLOSED_BY_PERSON:
                     continue
                 if conn.welcomed and conn.closed and conn.code < ABNORMAL:
                     nth = bisect_left(welcomed, conn.closed)
