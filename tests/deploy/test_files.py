@@ -463,3 +463,11 @@ def test_what_compose_mounts_is_there():
     assert [
         path for path in mounted if path != "tls" and not (DEPLOY / path).exists()
     ] == []
+
+
+def test_nginx_looks_for_processes_that_were_replaced():
+    image = re.search(r"image: nginx:(\d+)\.(\d+)", COMPOSE)
+    assert (int(image[1]), int(image[2])) >= (1, 28)  # `resolve` came with 1.27.3
+    assert (
+        "resolver 127.0.0.11 valid=5s; server web:8000 resolve max_fails=0;" in COMPOSE
+    )
