@@ -99,6 +99,7 @@ class Feed:
     async def _read(self) -> None:
         for _round in range(MAX_READS):
             first, last = self.known + 1, self.known + READ_AT_ONCE
+            sought = self._announced
             epoch, records = await in_database(
                 history.growth, self.room_id, first, last
             )
@@ -111,7 +112,8 @@ class Feed:
                     f"the log of room {self.room_id} has a hole: {numbers}"
                 )
             self.take(records, last=0)
-            if self.known >= self._announced or not records:
+            is_more = records or self._announced > sought  # heard of meanwhile
+            if self.known >= self._announced or not is_more:
                 return
         await self.start_over("gap")
 
@@ -279,8 +281,9 @@ class Feed:
         """Wait until the feed is at `seq`, if the log is."""
         if self.sent >= seq:
             return
-        if self.known < seq:
-            await self.catch_up("join")
+        for _round in range(2):  # what is being read already may end too early
+            if self.known < seq:
+                await self.catch_up("join")
         while self.sent < min(seq, self.known):
             await asyncio.sleep(0.005)
 
@@ -356,6 +359,7 @@ class Hub:
         self.here: dict[str, int] = {}  # {slug: people}
         self._by_session: dict[str, set] = defaultdict(set)  # by digest
         self._opening: dict[int, asyncio.Task] = {}
+        self._heard_of: set[int] = set()  # rooms with news while they were opened
         self._look = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -429,8 +433,11 @@ class Hub:
         try:
             await self.relay.follow(room_id)  # first, so that nothing falls between
             start, records = await in_database(history.opening, room_id)
-            self.feeds[room_id] = Feed(room_id, start, records)
+            self.feeds[room_id] = feed = Feed(room_id, start, records)
+            if room_id in self._heard_of:  # perhaps of what came after it was read
+                feed.catch_up("join")
         finally:
+            self._heard_of.discard(room_id)
             del self._opening[room_id]
 
     def _drop_idle(self, feed: Feed) -> None:
@@ -457,6 +464,8 @@ class Hub:
             feed.take(records, last)
         elif feed:  # one of the two has not seen yet that a backup was restored
             self._look_again()
+        elif room_id in self._opening:
+            self._heard_of.add(room_id)
 
     def session_ended(self, session_key: str, goes_on: bool) -> None:
         """This process ended a session; the same browser may go on with another."""
