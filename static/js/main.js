@@ -118,7 +118,7 @@ function openRoom() {
 
   // The line.
   const stream = new Stream(log, {
-    onpage: (newest) => room.page(newest),
+    onpage: (newest, passed) => room.page(newest, passed),
     onevents: (events) => room.events(events),
     onhole: () => connection.lose(),
   })

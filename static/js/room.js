@@ -30,10 +30,10 @@ export class Room {
     else this.#answer(frame)
   }
 
-  /** Takes the newest page of the log, with which all begins anew. */
-  page(page) {
+  /** Takes the newest page of the log, with which all begins anew, and what it passes over. */
+  page(page, passed = []) {
     const { people, history, status, stream } = this.#parts
-    people.take(page.events)
+    people.take([...passed, ...page.events])
     history.start(page)
     status.seq = stream.last
   }

@@ -31,11 +31,13 @@ export class Stream {
 
   /** Begins with a page that ends at the log's head. */
   start(page) {
+    const held = this.#held ?? []
+    const first = page.events[0]?.seq ?? 0
+    this.#held = null
     this.#epoch = page.epoch
     this.#last = page.events.at(-1)?.seq ?? page.head
-    this.#onpage(page)
-    const held = this.#held ?? []
-    this.#held = null
+    // What came before the page's first line is not shown, but people came and went in it.
+    this.#onpage(page, held.filter(({ seq }) => seq < first))
     this.take(held)
   }
 

@@ -318,14 +318,17 @@ class Page:
 
     def _draw(self, event, line):
         self.lines.append(line)
+        self._fold_here(event)
+        if event["kind"] == "clear":
+            self.floor = event["seq"]
+        if event.get("user", {}).get("id") == self.person.id and event.get("key"):
+            self.outbox.settle(event["key"])
+
+    def _fold_here(self, event):
         kind, seq = event["kind"], event["seq"]
         if kind in ("enter", "leave") and seq > self._here_at:
             change = self.here.add if kind == "enter" else self.here.discard
             change(event["user"]["id"])
-        if kind == "clear":
-            self.floor = seq
-        if event.get("user", {}).get("id") == self.person.id and event.get("key"):
-            self.outbox.settle(event["key"])
 
     def _mend(self):
         """A new line brings what is missing; a hole that is still there, a new page."""
@@ -359,6 +362,10 @@ class Page:
         events = page["events"]
         self.last = events[-1]["seq"] if events else page["head"]
         self.lines.clear()
+        held, self._held = self._held or [], None
+        for event in (one for batch, _hashed in held for one in batch):
+            if events and event["seq"] < events[0]["seq"]:
+                self._fold_here(event)
         hashed = [(event["seq"], digest(event)) for event in events]
         self.tell(
             "page",
@@ -369,7 +376,6 @@ class Page:
         )
         for event, line in zip(events, hashed, strict=True):
             self._draw(event, line)
-        held, self._held = self._held or [], None
         for more in held:
             self._stream(*more)
 

@@ -270,6 +270,22 @@ def test_after_a_reset_the_newest_page_is_there_and_so_is_the_draft(enter, room,
     equals_a_fresh_page(tab, enter, alice, room)
 
 
+def test_who_came_while_the_newest_page_was_loaded_is_here(enter, room, alice, bob):
+    """Above the lines of the page, and with no line of their own in it."""
+    one, waiting = enter(alice, room), []
+    one.page.route("**/log/**", lambda route: waiting.append(route))
+    one.browser_side.send(protocol.reset("gap", one.numbers()[-1]).decode())
+    two = enter(bob, room)
+    write_batch([Say(room.pk, alice, f"k{n}", f"line {n}") for n in range(60)])
+    expect(two.said("line 59")).to_have_count(1)
+    one.page.wait_for_timeout(2_000)  # until it has heard of them, too
+    (request,) = waiting
+    request.continue_()
+    expect(one.said("line 59")).to_have_count(1)
+    expect(one.said("line 9")).to_have_count(0)
+    expect(one.page.locator("#here")).to_contain_text("bob")
+
+
 def test_who_is_sent_away_comes_back_within_the_window(enter, room, alice):
     tab = enter(alice, room)
     tab.page.evaluate("Math.random = () => 0.9")
