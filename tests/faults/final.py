@@ -44,7 +44,7 @@ def dump(environment):
     return aside.ask(__name__, environment)
 
 
-def _dump(_question):
+def _dump():
     from django.db import connection, transaction
 
     from rooms.models import Installation, Room
@@ -146,4 +146,4 @@ async def fresh_state(page):
 
 
 if __name__ == "__main__":
-    aside.answer(_dump)
+    aside.answer(lambda _nothing: _dump())
