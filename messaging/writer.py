@@ -179,8 +179,11 @@ class Queue:
             await in_database(_unless_locked, rooms, attendance.disown, places, held)
         except Locked:
             raise
-        except Exception as error:
-            logger.warning("visits that nobody holds are not closed yet: %r", error)
+        except LOST as error:
+            logger.warning("visits that nobody holds are not closed yet: %s", error)
+            return False
+        except Exception:
+            logger.exception("visits that nobody holds could not be closed")
             return False
         self._doubtful.difference_update(places)
         return True

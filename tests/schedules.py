@@ -236,7 +236,19 @@ class World:
         await self.settle()
 
 
-class Socket:
+class Received:
+    """What came to a stand-in for a socket: `received`, a list of frames."""
+
+    def of_type(self, kind):
+        return [frame for frame in self.received if frame["type"] == kind]
+
+    @property
+    def seqs(self):
+        events = [frame["events"] for frame in self.of_type("events")]
+        return [event["seq"] for batch in events for event in batch]
+
+
+class Socket(Received):
     """Stands where a socket stands; its line takes frames when the schedule says so."""
 
     def __init__(self, world, user, name, *, waits=()):
@@ -262,14 +274,6 @@ class Socket:
     async def shut(self, code, detail):
         self.closed = self.closed or int(code)
         self.world.hub.leave(self)
-
-    def of_type(self, kind):
-        return [frame for frame in self.received if frame["type"] == kind]
-
-    @property
-    def seqs(self):
-        events = [frame["events"] for frame in self.of_type("events")]
-        return [event["seq"] for batch in events for event in batch]
 
     @property
     def first(self):

@@ -14,11 +14,12 @@ from messaging.drafts import Arrival, Say, write_batch
 from messaging.hub import MAX_GAP, Feed, Hub
 from messaging.protocol import Cursor
 from rooms.models import Head, Installation, Room
+from tests.schedules import Received
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Reader:
+class Reader(Received):
     """Stands where a socket stands, and keeps what it is sent."""
 
     def __init__(self, user, role="member", head=0):
@@ -37,14 +38,6 @@ class Reader:
 
     async def shut(self, code, detail):
         self.closed = int(code)
-
-    def of_type(self, kind):
-        return [frame for frame in self.received if frame["type"] == kind]
-
-    @property
-    def seqs(self):
-        events = [frame["events"] for frame in self.of_type("events")]
-        return [event["seq"] for batch in events for event in batch]
 
 
 @pytest.fixture
