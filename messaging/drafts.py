@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from messaging import metrics
 from messaging.models import Message
-from messaging.render import to_html
+from messaging.rendering.markdown import to_html
 from rooms import attendance
 from rooms.log import Log, writing
 from rooms.models import Event, Membership, Node

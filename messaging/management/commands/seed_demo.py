@@ -11,7 +11,7 @@ from accounts.models import User
 from accounts.names import fold
 from messaging.demo import PEOPLE, ROOMS, SAYINGS
 from messaging.models import Message
-from messaging.render import to_html
+from messaging.rendering.markdown import to_html
 from rooms.log import writing
 from rooms.models import Event, Membership, Node, Room, Visit
 from rooms.models.attendance import Cause

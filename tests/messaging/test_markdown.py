@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.render import MAX_HTML, PLAIN, SCHEMES, TAGS, to_html
+from messaging.rendering.markdown import MAX_HTML, PLAIN, SCHEMES, TAGS, to_html
 
 SAID = {
     "plain": ("hi", "<p>hi</p>"),
@@ -59,7 +59,7 @@ def test_unknown_language_is_shown_as_it_is():
 @given(st.from_regex(PLAIN, fullmatch=True) | st.text().filter(PLAIN.fullmatch))
 def test_the_short_way_for_plain_text_leads_to_the_same_place(body):
     short = to_html(body)
-    with patch("messaging.render.PLAIN", re.compile("(?!)")):
+    with patch("messaging.rendering.markdown.PLAIN", re.compile("(?!)")):
         assert to_html(body) == short
 
 

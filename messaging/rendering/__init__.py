@@ -1,0 +1,1 @@
+"""Messages as HTML: Markdown in, clean HTML out."""
