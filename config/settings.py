@@ -39,6 +39,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 NAMES = LOOPBACK if HOST in (*LOOPBACK, "::1") else (HOST,)
 ORIGINS = [PUBLIC_URL] if PUBLIC_URL else [f"http://{name}:{PORT}" for name in NAMES]
 ALLOWED_HOSTS = [host_of(origin) for origin in ORIGINS]
+ON_LOOPBACK = NAMES == LOOPBACK and set(ALLOWED_HOSTS) <= set(LOOPBACK)
 CSRF_TRUSTED_ORIGINS = ORIGINS
 SECURE = PUBLIC_URL.startswith("https://")
 
@@ -265,6 +266,7 @@ ACCOUNT_RATE_LIMITS = {
     "reauthenticate": "10/5m/user",
     "manage_email": "10/5m/user",
     "confirm_email": "1/1m/key",
+    "setup_code": "20/5m/ip",
 }
 
 # Letters --------------------------------------------------------------------------

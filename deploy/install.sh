@@ -148,8 +148,15 @@ finish() {
         step "Nothing was changed."
     else
         rm -f "$etc/unfinished"
-        step "Rollcall runs: open https://$name. The first visitor makes the admin."
+        step "Rollcall runs: open https://$name."
+        say_setup_code
     fi
+}
+
+say_setup_code() { # if nobody has set the chat up yet; a later run prints no code
+    local code
+    code=$(/usr/local/bin/rollcall setup_code 2>/dev/null) || return 0
+    note "Set it up there with the set-up code $code."
 }
 
 has_changed() { # PREFIX…: whether a path that begins so was written, or may have been

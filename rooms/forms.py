@@ -9,6 +9,7 @@ from accounts.names import NameField, fold
 from rooms.models import Installation, Room
 from rooms.models.room import MAX_TOPIC, one_line
 from rooms.rights import Refused
+from rooms.setup_code import is_needed, is_setup_code
 
 RESERVED = {"new"}  # /rooms/new/ is the form that makes one
 
@@ -48,7 +49,32 @@ class RoomForm(forms.Form):
 class WelcomeForm(PersonForm):
     """The first person of an installation, who is its admin, and the first room."""
 
+    code = forms.CharField(
+        label=_("Set-up code"),
+        max_length=100,
+        help_text=_(
+            "It was printed where Rollcall was started; "
+            "“manage.py setup_code” prints it again."
+        ),
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "off",
+                "autocapitalize": "characters",
+                "spellcheck": "false",
+            }
+        ),
+    )
     room = RoomNameField(label=_("First room"), initial=_("lobby"))
+    field_order = ["code"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not is_needed():
+            del self.fields["code"]
+
+    def clean_code(self):
+        if not is_setup_code(self.cleaned_data["code"]):
+            raise ValidationError(_("This is not the set-up code."))
 
     @transaction.atomic
     def save(self, commit=True):

@@ -1,5 +1,6 @@
 from functools import wraps
 
+from allauth.core.ratelimit import consume_or_429
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
@@ -20,6 +21,7 @@ from accounts.models import User
 from rooms.forms import RoomForm, WelcomeForm, is_new
 from rooms.models import Room
 from rooms.rights import Refused
+from rooms.setup_code import is_needed
 
 
 def find_room(slug):
@@ -45,9 +47,11 @@ def home(request):
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def welcome(request):
-    """The first visitor makes the admin and the first room; others are sent on."""
+    """The operator makes the admin and the first room; others are sent on."""
     if not is_new():
         return redirect("rooms:home")
+    if is_needed() and (limited := consume_or_429(request, action="setup_code")):
+        return limited
     form = WelcomeForm(request.POST or None)
     if form.is_valid() and (admin := form.save()):
         login(request, admin, backend="accounts.backends.PeopleBackend")

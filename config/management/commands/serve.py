@@ -5,9 +5,10 @@ from django.conf import settings
 from django.core.management import BaseCommand, call_command
 from django.db import connection
 
-from accounts.models import User
 from config import server
 from config.listeners import TCPPort, UnixSocket
+from rooms.forms import is_new
+from rooms.setup_code import is_needed, setup_code
 
 
 class Command(BaseCommand):
@@ -41,22 +42,28 @@ class Command(BaseCommand):
             )
 
     def serve(self, listener):
-        is_new = not User.objects.exists()
+        setting_up = how_to_set_up() if is_new() else None
         connection.close()
         from config.asgi import application
 
-        server.run(application, listener, lambda: self.welcome(listener, is_new))
+        server.run(application, listener, lambda: self.welcome(listener, setting_up))
         self.say("Rollcall has stopped.")
 
-    def welcome(self, listener, is_new):
+    def welcome(self, listener, setting_up):
         self.say(f"Rollcall is ready: open {listener}")
-        if is_new:
-            self.say("The first visitor makes the admin.")
+        if setting_up:
+            self.say(setting_up)
         self.say("Ctrl-C stops it.")
 
     def say(self, sentence):
         self.stdout.write(sentence)
         self.stdout.flush()
+
+
+def how_to_set_up():
+    if is_needed():
+        return f"Set it up there with the set-up code {setup_code()}."
+    return "The first visitor makes the admin."
 
 
 def ping(url):
