@@ -16,7 +16,7 @@ from rooms import attendance
 from rooms.log import Log, writing
 from rooms.models import Event, Membership, Node
 from rooms.models.room import Standing
-from rooms.rights import Act, Refused, may
+from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, may
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +98,7 @@ def _refusal(draft, act, standings) -> Refused | None:
     standing = standings.get((draft.room_id, draft.user.pk))
     if standing is None or not may(standing, act, standing.role):
         return Refused("not_allowed", _("You are no member of this room."))
-    if act == Act.POST and standing.archived_at:
+    if act in NOT_WHILE_ARCHIVED and standing.archived_at:
         return Refused("archived", _("This room is archived."))
     return None
 

@@ -45,6 +45,9 @@ TABLE = {
 }
 RANK = {None: 0, Role.MEMBER: 1, Role.MODERATOR: 2, Role.OWNER: 3}
 ON_LOWER_ROLES_ONLY = {Act.KICK}
+# An archived room keeps showing what it showed. One can still read and leave it; its
+# owners and moderators decide who is in it, and an owner opens it again.
+NOT_WHILE_ARCHIVED = {Act.POST, Act.TOPIC, Act.CLEAR, Act.RESTORE}
 
 
 def may(user, act, role, target_role=None):

@@ -16,7 +16,7 @@ from rooms import attendance
 from rooms.log import writing
 from rooms.models.attendance import Cause
 from rooms.models.log import Event, Head
-from rooms.rights import Act, Refused, Role, may
+from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, Role, may
 
 MAX_TOPIC = 200
 MAX_REASON = 200
@@ -178,7 +178,8 @@ class Room(models.Model):
             )
 
     def archive(self, by, archived=True):
-        """Nothing new is said in an archived room; `archived=False` opens it again."""
+        """An archived room takes none of NOT_WHILE_ARCHIVED, and nobody joins it;
+        `archived=False` opens it again."""
         with self._acting(by, Act.ARCHIVE) as log:
             if bool(self.archived_at) == archived:
                 return None
@@ -208,6 +209,8 @@ class Room(models.Model):
         if target and not target_role:
             detail = gettext("%(name)s is no member of this room.")
             raise Refused("bad_field", detail % {"name": target.username})
+        if self.archived_at and act in NOT_WHILE_ARCHIVED:
+            raise Refused("archived", gettext("This room is archived."))
 
     def _change(self, **fields):
         for name, value in fields.items():

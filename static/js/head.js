@@ -36,6 +36,7 @@ export class Head {
     this.#parts.topic.title = topic
     this.#parts.noTopic.hidden = Boolean(topic)
     this.#parts.archived.hidden = !archived
+    document.body.toggleAttribute("data-archived", archived)
     this.#onarchive(archived)
   }
 }

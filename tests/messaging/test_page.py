@@ -270,6 +270,24 @@ def test_a_clear_hides_and_a_restore_brings_back(visit, room, alice, bob):
     assert_equals_fresh_load(two)
 
 
+def test_a_room_that_is_archived_offers_no_topic_and_no_clear(visit, room, alice):
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    offered = page.locator("#room-menu [data-opens]")
+    menu = page.get_by_role("button", name="Room menu")
+    topic, leave = (offered.filter(has_text=word) for word in ("topic", "Leave"))
+    menu.click()
+    expect(topic).to_be_visible()
+    menu.click()
+    room.archive(alice)
+    expect(page.locator("#archived")).to_be_visible()
+    menu.click()
+    expect(leave).to_be_visible()
+    expect(topic).to_be_hidden()
+    expect(offered.filter(has_text="Clear")).to_be_hidden()
+    room.archive(alice, archived=False)
+    expect(topic).to_be_visible()
+
+
 def test_a_command_is_answered_for_its_sender_alone(visit, room, alice, bob):
     one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
     is_live(one), is_live(two)

@@ -1,11 +1,10 @@
 """The pages of rooms: to set up, to find, to make, to join, to leave."""
 
 import re
-import threading
 import unicodedata
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 
 from accounts.models import User
@@ -15,7 +14,7 @@ from rooms.log import writing
 from rooms.models import Installation, Room
 from rooms.rights import Role
 from tests.cast import make_person
-from tests.servers import wait_until
+from tests.threads import at_once, wait_for_locks
 
 PASSWORD = "correct horse battery"
 WELCOME = {
@@ -36,32 +35,6 @@ def come_in(room, person, node):
     with writing(room.pk) as log:
         coming = attendance.Coming(room.pk, person, room.role_of(person), node.pk)
         attendance.arrive(log, [coming])
-
-
-def at_once(work, *arguments):
-    """Run `work(argument)` for each in a thread of its own; the threads, started."""
-
-    def run(argument):
-        try:
-            work(argument)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[one]) for one in arguments]
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def wait_for_locks(count):
-    """Until so many transactions wait for another's lock."""
-
-    def waiting():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-            return cursor.fetchone()[0] >= count
-
-    wait_until(waiting)
 
 
 # The first run ---------------------------------------------------------------------

@@ -181,6 +181,46 @@ def test_the_verbs_agree_with_the_table(act, world):
             world.assert_written(act if letter == "Y" else None)
 
 
+# An archived room ------------------------------------------------------------------
+
+STANDS_STILL = {"join", "post", "topic", "clear", "restore"}
+REMAINS = {"read", "leave", "kick", "role", "archive"}
+
+
+@pytest.mark.parametrize("act", VERBS)
+def test_an_archived_room_keeps_showing_what_it_showed(act, world, alice):
+    """Who may do it elsewhere is told why not here; who may not is told only that."""
+    assert set(VERBS) == STANDS_STILL | REMAINS
+    world.head = world.room.archive(by=alice).seq
+    for who in PEOPLE:
+        with cell(act, who) as letter:
+            does = letter == "Y" and act in REMAINS
+            if does:
+                DONE_IN_AN_ARCHIVE.get(act, VERBS[act])(world, world.people[who])
+            elif letter != "=":
+                with pytest.raises(Refused) as refused:
+                    VERBS[act](world, world.people[who])
+                code = "archived" if letter == "Y" else "not_allowed"
+                assert refused.value.code == code
+            world.assert_written(act if does else None)
+
+
+DONE_IN_AN_ARCHIVE = {
+    "archive": lambda world, by: world.room.archive(by, archived=False)
+}
+
+
+@pytest.mark.parametrize("act", sorted(STANDS_STILL & set(FORMS)))
+def test_the_forms_of_an_archived_room_say_why_not(act, world, alice, browse):
+    world.head = world.room.archive(by=alice).seq
+    who = "stranger" if act == "join" else "owner"
+    answer = world.browser(who, browse).post(
+        f"/rooms/lobby/{act}/", world.fields(act), **AS_JSON
+    )
+    assert (answer.status_code, answer.json()["code"]) == (403, "archived")
+    world.assert_written(None)
+
+
 # Pages -----------------------------------------------------------------------------
 
 
@@ -467,6 +507,11 @@ async def test_a_role_that_changes_while_the_socket_is_open(serve, world):
         await member.say("before the archive")
         await sync_to_async(room.archive)(owner)
         assert (await member.post("after it"))["code"] == "archived"
+        for command in ("/topic News", "/clear"):
+            assert (await superuser.post(command))["code"] == "not_allowed"
+        await change(root, is_active=True, is_superuser=True)
+        for command in ("/topic News", "/clear"):
+            assert (await superuser.post(command))["code"] == "archived"
         await sync_to_async(room.archive)(owner, archived=False)
         await member.say("open again")
         await sync_to_async(room.part)(bob)
