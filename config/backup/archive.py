@@ -4,6 +4,7 @@ A zip's list of contents is at its end, so a file that was cut short is no zip, 
 member can be written without knowing how long it will be.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 from django.conf import settings
 
@@ -22,18 +23,23 @@ MANIFEST = "manifest.json"
 BLOCK = 256 * 1024  # bytes
 # Level 6 takes three times as long, and makes the file a fifth smaller.
 COMPRESSION = {"compression": ZIP_DEFLATED, "compresslevel": 1}
-# What zipfile raises over damaged files; the test tries hundreds.
+# What zipfile raises over damaged files; the test tries thousands.
 DAMAGE = (
     BadZipFile,
     EOFError,
     KeyError,
     NotImplementedError,
+    OverflowError,
     RuntimeError,
     TypeError,
     ValueError,
     struct.error,
     zlib.error,
 )
+
+
+METHODS = {ZIP_DEFLATED, ZIP_STORED}
+NO_BACKUP = "The file is no backup of a Rollcall, or it was cut short or damaged."
 
 
 class Unfit(Exception):
@@ -162,27 +168,44 @@ class Archive:
     """A backup, opened for reading. Raises Unfit if it is none that fits."""
 
     def __init__(self, file):
-        try:
+        with refusing_damage(NO_BACKUP):
             self._zip = ZipFile(file)
-            self.manifest = Manifest.of_json(self._zip.read(MANIFEST))
-        except DAMAGE as error:
-            raise Unfit(
-                "The file is no backup of a Rollcall, or it was cut short or damaged."
-            ) from error
+            with self._member(MANIFEST) as member:
+                self.manifest = Manifest.of_json(member.read())
 
     def blocks(self, table):
         """The rows of a Table, as blocks of bytes; Unfit at the end if they are not
         those that were written."""
         digest = hashlib.sha256()
-        try:
-            with self._zip.open(member_of(table.name)) as member:
-                while block := member.read(BLOCK):
-                    digest.update(block)
-                    yield block
-        except DAMAGE as error:
-            raise Unfit(damaged(table)) from error
+        name = member_of(table.name)
+        with refusing_damage(damaged(table)), self._member(name) as member:
+            while block := member.read(BLOCK):
+                digest.update(block)
+                yield block
         if digest.hexdigest() != table.sha256:
             raise Unfit(damaged(table))
+
+    def _member(self, name):
+        """A flipped bit can name a method of compression that no backup has, whose
+        decompressor has errors of its own."""
+        entry = self._zip.getinfo(name)
+        if entry.compress_type not in METHODS:
+            raise BadZipFile(f"{name} is compressed by method {entry.compress_type}")
+        return self._zip.open(entry)
+
+
+@contextmanager
+def refusing_damage(sentence):
+    """Unfit(sentence) for damaged bytes. A disk that cannot be read is an OSError."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise Unfit(sentence) from error
+    except OSError as error:
+        # A damaged offset may lie before the beginning of the file.
+        if error.errno != errno.EINVAL:
+            raise
+        raise Unfit(sentence) from error
 
 
 def damaged(table):
