@@ -10,7 +10,7 @@ from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from config import frames, systemd
+from config import frames, request_limits, systemd
 from config.sockets import Socket
 from messaging import runtime
 
@@ -60,7 +60,7 @@ class Server(Daphne):
         self.ws_factory.protocol = Socket
         # (setProtocolOptions would forget what Daphne allows: it has defaults.)
         self.ws_factory.closeHandshakeTimeout = CLOSE_WITHIN
-        self.listener.listen(self.http_factory)
+        self.listener.listen(request_limits.Factory(self))
         # Once the reactor runs, and heeds signals: one that came between would be lost.
         reactor.callWhenRunning(self.on_ready)
         reactor.callWhenRunning(systemd.tell_while_alive)
