@@ -135,6 +135,9 @@ SERVING_DATABASE_OPTIONS = {
     ),
 }
 
+# How long somebody who was kicked out of a room cannot join it again.
+KICK_SECONDS = env.number("KICK_SECONDS", 600, highest=86_400)
+
 # What one person may send over all their sockets; twice as many at once.
 FRAMES_PER_SECOND = env.number("FRAMES_PER_SECOND", 10)
 

@@ -33,6 +33,7 @@ ERRORS = {
     "too_long",
     "not_allowed",
     "archived",
+    "removed",
     "key_reused",
     "slow_down",
     "busy",

@@ -1,3 +1,6 @@
+from datetime import timedelta
+
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -10,6 +13,7 @@ from messaging import history, protocol
 from messaging.models import MAX_BODY
 from messaging.protocol import BadFrame
 from rooms.models import Head, Installation, Room
+from rooms.removals import in_minutes, removal_of
 from rooms.rights import rights
 from rooms.views import find_room
 
@@ -24,21 +28,29 @@ def room(request, slug):
     """The page of a room; for who is no member of it, the offer to join."""
     membership = request.user.memberships.with_rooms().named(slug).first()
     if membership is None:
-        room = find_room(slug)
-        return render(
-            request, "rooms/join.html", {"room": room, "here": room.head.here}
-        )
+        return _offer(request, find_room(slug))
     room = membership.room
     context = {
         "room": room,
         "rooms": Room.objects.of(request.user).in_use().with_heads(),
         "membership": membership,
         "may": rights(request.user, membership.role),
+        "kick_minutes": in_minutes(timedelta(seconds=settings.KICK_SECONDS)),
         "page": _page_data(request.user, room, membership),
     }
     response = render(request, "messaging/room.html", context)
     response.set_cookie(LAST_ROOM, str(room.pk), max_age=365 * 86_400, httponly=True)
     return response
+
+
+def _offer(request, room):
+    """To join, or why one cannot."""
+    context = {
+        "room": room,
+        "here": room.head.here,
+        "removal": removal_of(request.user, room),
+    }
+    return render(request, "rooms/join.html", context)
 
 
 def _page_data(user, room, membership):
@@ -51,7 +63,7 @@ def _page_data(user, room, membership):
         "here": people[: protocol.MAX_HERE],
         "here_count": len(people),
         "urls": _urls(room),
-        "limits": {"body": MAX_BODY},
+        "limits": {"body": MAX_BODY, "kick": settings.KICK_SECONDS},
         "may": rights(user, membership.role),
         **history.page(room, room.head.seq)._asdict(),
     }

@@ -118,7 +118,13 @@ def act(view):
 
 SIGNED_OUT = Refused("signed_out", gettext_lazy("You are signed out."))
 NO_SUCH_ROOM = Refused("no_such_room", gettext_lazy("There is no such room."))
-STATUS = {"signed_out": 401, "not_allowed": 403, "archived": 403, "no_such_room": 404}
+STATUS = {
+    "signed_out": 401,
+    "not_allowed": 403,
+    "archived": 403,
+    "removed": 403,
+    "no_such_room": 404,
+}
 
 
 def _wants_json(request):
@@ -136,7 +142,7 @@ def _answer_page(request, slug, event=None, refused=None):
     page = reverse("messaging:room", args=[slug])
     if refused is SIGNED_OUT:
         return redirect_to_login(page)
-    if refused:
+    if refused and refused.code != "removed":  # this one the page says by itself
         messages.error(request, refused.detail)
     return redirect(page)
 

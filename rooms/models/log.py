@@ -98,6 +98,14 @@ class Event(models.Model):
                 condition=models.Q(seq__gte=1), name="event_numbers_start_at_one"
             ),
         ]
+        indexes = [
+            # Whoever wants to join is asked whether they were removed just now.
+            models.Index(
+                fields=["room", "target", "-seq"],
+                condition=models.Q(kind="kick"),
+                name="kicks",
+            )
+        ]
 
     def __str__(self):
         return f"#{self.seq} {self.kind}"

@@ -16,6 +16,7 @@ from rooms import attendance
 from rooms.log import writing
 from rooms.models.attendance import Cause
 from rooms.models.log import Event, Head
+from rooms.removals import removal_of
 from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, Role, may
 
 MAX_TOPIC = 200
@@ -105,7 +106,10 @@ class Room(models.Model):
     # The verbs -----------------------------------------------------------------------
 
     def admit(self, user):
-        """`user` becomes a member; nothing happens if they are one."""
+        """`user` becomes a member; nothing happens if they are one.
+
+        Refused for a while after a kick (KICK_SECONDS), by whatever door they come.
+        """
         with self._acting(user) as log:
             if not user.is_active:
                 raise Refused("not_allowed", gettext("This account is closed."))
@@ -113,6 +117,8 @@ class Room(models.Model):
                 return None
             if self.archived_at:
                 raise Refused("archived", gettext("This room is archived."))
+            if removal := removal_of(user, self):
+                raise Refused("removed", str(removal))
             event = log.append(self.pk, Event.Kind.JOIN, user)
             self.memberships.create(user=user, joined_seq=event.seq)
             return event
@@ -127,7 +133,8 @@ class Room(models.Model):
             return event
 
     def kick(self, target, by, reason=""):
-        """`target` is put out: no member any more, and their sockets close."""
+        """`target` is put out: no member any more, their sockets close, and for
+        KICK_SECONDS they cannot join again."""
         reason = one_line(reason, MAX_REASON)
         with self._acting(by, Act.KICK, target) as log:
             self._keep_an_owner(besides=target)

@@ -13,6 +13,7 @@ export const ERRORS = Object.freeze({
   too_long: "tell",
   not_allowed: "tell",
   archived: "tell",
+  removed: "tell",
   key_reused: "tell",
   slow_down: "later",
   busy: "later",

@@ -1,7 +1,11 @@
+import { time } from "rollcall/clock"
+
 /** What the room's page does when something happens: each of its parts is told, in the right order. */
 export class Room {
   #you
   #parts
+  #keptOut // milliseconds, by a kick
+  #joinAgainAt = null
 
   /** `parts`: the objects that main.js has made, by name. */
   constructor(you, parts) {
@@ -12,6 +16,7 @@ export class Room {
   /** Begins with what the server wrote into the page. */
   start(page) {
     const { head, people, stream, connection } = this.#parts
+    this.#keptOut = page.limits.kick * 1_000
     head.start(page.room)
     people.start(page)
     stream.start(page)
@@ -47,6 +52,8 @@ export class Room {
     for (const part of [head, people, announcer, unread]) part.take(events)
     if (!wasAtEnd) jump.add(events.filter(({ kind }) => kind === "message").length)
     if (events.some(({ kind, target }) => kind === "role" && target.id === this.#you.id)) this.#renewRights()
+    const removal = events.find(({ kind, target }) => kind === "kick" && target.id === this.#you.id)
+    if (removal) this.#joinAgainAt = new Date(Date.parse(removal.at) + this.#keptOut)
     status.seq = stream.last
   }
 
@@ -114,7 +121,8 @@ export class Room {
 
   #close(reason) {
     const { banner, composer } = this.#parts
-    banner.show("banner-refused", { reason })
+    if (this.#joinAgainAt > Date.now()) banner.show("banner-removed", { reason, at: time(this.#joinAgainAt) })
+    else banner.show("banner-refused", { reason })
     composer.isOpen = false
   }
 

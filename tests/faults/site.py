@@ -59,6 +59,8 @@ class HurtDeployment(Deployment):
         return {
             "DATABASE_URL": moved(self.postgres.url, postgres),
             "REDIS_URL": moved(self.redis.url, redis),
+            # Who comes back at once is refused; the crowd does not run dry of people.
+            "KICK_SECONDS": "3",
         }
 
 

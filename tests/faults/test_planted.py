@@ -48,6 +48,7 @@ def stage(transactional_db, redis_server, lines, tmp_path, monkeypatch):
             "REDIS_URL": redis_server.url,
             "SECRET_KEY": settings.SECRET_KEY,
             "FRAMES_PER_SECOND": 1000,
+            "KICK_SECONDS": 1,  # a scene waits 5 s for all to be back
         }
         began = scenes.ask(database, "SELECT now()")[0][0]
         started.extend(Planted(bug, tmp_path, **environment) for _ in range(servers))

@@ -240,6 +240,8 @@ def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
     two.locator("#say").fill("what I was about to say")
     one.locator("#here .person", has_text="bob").click()
     one.get_by_role("button", name="Put out …").click()
+    sentence = "They cannot join again for 10 minutes."
+    expect(one.locator("#kick-dialog")).to_contain_text(sentence)
     one.locator("#kick-field").fill("be nice")
     one.locator("#kick-dialog button[type=submit]").click()
     expect(two.locator("#lines")).to_contain_text("be nice")
@@ -248,8 +250,11 @@ def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
     expect(two.locator("#say")).to_have_value("what I was about to say")
     expect(one.locator("#lines")).to_contain_text("put bob out")
     expect(one.locator("#here")).not_to_contain_text("bob")
+    expect(two.locator("#banner")).to_contain_text("You can join again at")
     two.goto(two.url)
-    expect(two.get_by_role("button", name=re.compile("Join"))).to_be_visible()
+    sentence = "You were removed from this room by alice: “be nice”."
+    expect(two.locator(".note")).to_contain_text(sentence)
+    expect(two.get_by_role("button", name=re.compile("Join"))).to_have_count(0)
 
 
 def test_a_clear_hides_and_a_restore_brings_back(visit, room, alice, bob):

@@ -258,7 +258,8 @@ def test_who_gives_up_membership_is_gone_at_once(room, bob, arrive):
     assert here(room) == []
 
 
-def test_who_was_put_out_does_not_come_in(room, alice, bob, node):
+def test_who_was_put_out_does_not_come_in(room, alice, bob, node, settings):
+    settings.KICK_SECONDS = 0
     room.kick(bob, by=alice)
     (fate,) = write_batch([Arrive(room.pk, bob, node.pk)])
     assert isinstance(fate, Refused)

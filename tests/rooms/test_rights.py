@@ -411,7 +411,8 @@ def test_a_right_counts_as_it_is_when_the_act_is_done(room, admin):
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_sockets_agree_with_the_table(serve, world):
+async def test_sockets_agree_with_the_table(serve, world, settings):
+    settings.KICK_SECONDS = 0  # here, where ned is let in again
     server = await sync_to_async(serve)()
     for who in PEOPLE:
         person = world.people[who]
