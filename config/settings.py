@@ -255,6 +255,10 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_CHANGE_EMAIL = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True  # to change the address a new password goes to
 ACCOUNT_EMAIL_NOTIFICATIONS = True
+# Asks the database nothing, as allauth's does: the time would tell who is known.
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = (
+    "django.contrib.auth.tokens.PasswordResetTokenGenerator"
+)
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rollcall] "
 # Signing up must not tell whether an address is known either.
 ACCOUNT_PREVENT_ENUMERATION = "strict"
@@ -307,19 +311,33 @@ LOGGING = {
         },
         "json": {"()": "config.log.JSONFormatter"},
     },
-    "filters": {"outage": {"()": "config.log.OutageFilter"}},
+    "filters": {
+        "outage": {"()": "config.log.OutageFilter"},
+        "refusal": {"()": "config.log.RefusalFilter"},
+        "few": {"()": "config.log.FewFilter", "most": 60},
+    },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": env.choice("LOG_FORMAT", "line", "json"),
-        }
+        },
+        # Strangers decide how many of these there are.
+        "few": {
+            "class": "logging.StreamHandler",
+            "formatter": env.choice("LOG_FORMAT", "line", "json"),
+            "filters": ["refusal", "few"],
+        },
     },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "WARNING"},
-        # Strangers decide how many of these there are.
         "django.request": {"level": "ERROR", "filters": ["outage"]},
-        "django.security": {"level": "CRITICAL"},
+        "django.security": {"handlers": ["few"], "propagate": False},
+        "rollcall.security": {
+            "handlers": ["few"],
+            "level": "INFO",
+            "propagate": False,
+        },
         # While Redis is away it has a word to say every second; the relay says it once.
         "channels_redis": {"level": "CRITICAL"},
     },

@@ -84,6 +84,83 @@ def test_an_error_of_the_database_is_told_without_the_row(
     assert "ecret" not in told
 
 
+# What led to an error -----------------------------------------------------------
+
+
+def fail_over(first, second):
+    try:
+        raise first
+    except Exception as error:
+        raise second from error
+
+
+def told_of(formatter, *chain, fail=fail_over):
+    try:
+        fail(*chain)
+    except Exception:
+        return formatter.format(record("Broke", error=sys.exc_info()))
+
+
+@each_format
+def test_the_chain_of_causes_is_told(formatter):
+    told = told_of(formatter, ConnectionRefusedError("no Redis"), RuntimeError("sad"))
+    assert "RuntimeError: sad <- " in told
+    assert "; caused by ConnectionRefusedError: no Redis <- " in told
+    assert told.count("fail_over") == 2
+    assert "\n" not in told
+
+
+def test_what_was_being_handled_is_told_unless_it_was_set_aside():
+    def fail(first, second, aside=False):
+        try:
+            raise first
+        except Exception:
+            if aside:
+                raise second from None
+            raise second  # noqa: B904
+
+    errors = OSError("disk full"), RuntimeError("sad")
+    told = told_of(FORMATTERS[1], *errors, fail=fail)
+    assert "; while handling OSError: disk full <- " in told
+    assert "disk full" not in told_of(FORMATTERS[1], *errors, True, fail=fail)
+
+
+@each_format
+def test_a_cause_tells_nothing_of_what_people_wrote(formatter, error_with_a_row):
+    words = ValueError("what Ann wrote")
+    told = told_of(formatter, words, RuntimeError("sad"))
+    assert "; caused by ValueError <- " in told and "Ann" not in told
+    told = told_of(formatter, error_with_a_row[1], RuntimeError("sad"))
+    assert "; caused by IntegrityError: duplicate key" in told
+    assert "; caused by UniqueViolation: duplicate key" in told
+    assert "ecret" not in told
+
+
+@each_format
+def test_a_chain_is_bounded_and_may_go_round(formatter):
+    def recurse(depth):
+        if depth:
+            recurse(depth - 1)
+        raise OSError("x" * 10_000)
+
+    def fail(round_trip):
+        error = RuntimeError("y" * 10_000)
+        for _nth in range(100):
+            try:
+                try:
+                    recurse(200)
+                except OSError as cause:
+                    raise RuntimeError("again") from (error if round_trip else cause)
+            except RuntimeError as again:
+                again.__context__, error = error, again
+        if round_trip:
+            error.__cause__ = error
+        raise error
+
+    for round_trip in (True, False):
+        assert len(told_of(formatter, round_trip, fail=fail)) < 25_000
+
+
 # A whole server -------------------------------------------------------------------
 
 MARK = "wombat"
