@@ -7,4 +7,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self):
-        from accounts import sessions  # noqa: F401  it listens for sessions that end
+        from accounts import (  # noqa: F401  they listen
+            security_signals,
+            sessions,
+        )

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import NAME_TAKEN, User
 from accounts.names import NameFormField, fold
+from accounts.security_record import Kind, SecurityRecord
 
 PASSWORD_HELP = _("At least 8 characters, not only digits, and not easy to guess.")
 
@@ -125,7 +126,19 @@ class SetPasswordForm(OurWords, allauth_forms.SetPasswordForm):
 
 
 class ResetPasswordForm(OurWords, allauth_forms.ResetPasswordForm):
-    pass
+    """One query and one letter, whether somebody has the address or not."""
+
+    def clean_email(self):
+        # The letter goes to the address that was looked up: in another spelling (a
+        # Kelvin sign for a K) it may be another's.
+        address = self.cleaned_data["email"].lower()
+        self.person = User.objects.reachable_at(address)
+        self.users = [self.person] if self.person else []
+        return address
+
+    def save(self, request, **kwargs):
+        SecurityRecord.objects.note(Kind.RESET_ASKED, self.person)
+        return super().save(request, **kwargs)
 
 
 class ResetPasswordKeyForm(OurWords, allauth_forms.ResetPasswordKeyForm):

@@ -8,20 +8,39 @@ from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessionManager
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from accounts import browsers
 from accounts.names import FoldedNameField, NameField, fold
+from accounts.security_record import Kind, SecurityRecord, by_whom
 
 NAME_TAKEN = _("Somebody has this name already.")
+PRIVILEGES = ["is_active", "is_staff", "is_superuser"]
+WATCHED = {"password", *PRIVILEGES}
 
 
 class PeopleManager(UserManager):
     def get_by_natural_key(self, username):
         """The person of that name, however it is cased or composed."""
         return self.get(slug=fold(username))
+
+    def called(self, login):
+        """The person of that name or *verified* e-mail address, or None; one query."""
+        if "@" not in login:
+            return self.named(login).first()
+        own = {"emailaddress__email": login.lower(), "emailaddress__verified": True}
+        return self.filter(**own).first()
+
+    def reachable_at(self, address):
+        """The active person to whom a letter about their password may go there, or
+        None; one query. Who verified the address comes before who only claims it."""
+        claims = Q(email=address) | Q(emailaddress__email=address)
+        sure = Q(emailaddress__email=address, emailaddress__verified=True)
+        people = self.filter(claims, is_active=True).annotate(is_sure=sure)
+        return people.order_by(F("is_sure").desc(nulls_last=True), "pk").first()
 
     def named(self, username):
         """The person of that name as a queryset of one, or of none."""
@@ -72,18 +91,34 @@ class User(AbstractUser):
         """Save, and end the sessions of who got a new password or is inactive."""
         if update_fields is not None and "username" in update_fields:
             update_fields = {*update_fields, "slug"}
-        has_new_password = self._has_new_password(update_fields)
+        before = self._stored(update_fields)
         with transaction.atomic():
             super().save(*args, update_fields=update_fields, **kwargs)
             if not self.is_active:
                 self.sessions.all().delete()
-            elif has_new_password:
+            elif before.get("password", self.password) != self.password:
                 self.sessions.besides(_own_session_key()).delete()
+            self._note_privileges(before)
 
-    def _has_new_password(self, update_fields):
-        if self._state.adding or "password" not in (update_fields or ["password"]):
-            return False
-        return User.objects.filter(pk=self.pk).exclude(password=self.password).exists()
+    def _stored(self, update_fields):
+        """What the table has of the password and privileges that are to be saved.
+        Somebody new has no more than what everybody gets."""
+        watched = WATCHED if update_fields is None else WATCHED & {*update_fields}
+        if self._state.adding:
+            return {name: getattr(User(), name) for name in PRIVILEGES}
+        if not watched:
+            return {}
+        return User.objects.filter(pk=self.pk).values(*watched).first() or {}
+
+    def _note_privileges(self, before):
+        changes = [
+            f"{name} {'on' if getattr(self, name) else 'off'}"
+            for name in PRIVILEGES
+            if name in before and getattr(self, name) != before[name]
+        ]
+        if changes:
+            told = ", ".join(changes)
+            SecurityRecord.objects.note(Kind.PRIVILEGE, self, f"{told}{by_whom()}")
 
 
 def _own_session_key():

@@ -1,5 +1,10 @@
+import re
+from dataclasses import dataclass, field
+
 import pytest
+from django.contrib.auth import hashers
 from django.core.cache import caches
+from django.db import connection
 from django.test import Client
 
 PASSWORD = "correct horse battery"
@@ -19,10 +24,14 @@ def password():
 
 @pytest.fixture
 def ann(db):
-    """A person with a password and an e-mail address."""
+    """A person with a password and a verified e-mail address."""
+    from allauth.account.models import EmailAddress
+
     from accounts.models import User
 
-    return User.objects.create_user("Ann", "ann@example.org", PASSWORD)
+    ann = User.objects.create_user("Ann", "ann@example.org", PASSWORD)
+    EmailAddress.objects.create(user=ann, email=ann.email, verified=True, primary=True)
+    return ann
 
 
 @pytest.fixture
@@ -48,3 +57,48 @@ def signed_in():
         return client.get("/accounts/session/").json()["name"]
 
     return signed_in
+
+
+@dataclass
+class Work:
+    """What a request made the server do: what decides how long it takes."""
+
+    hashes: int = 0
+    letters: int = 0
+    statements: list = field(default_factory=list)
+
+
+@pytest.fixture
+def work_of(monkeypatch, mailoutbox):
+    """work_of(do): the Work of what `do()` asks for. Times on a busy machine tell
+    nothing; password hashes, letters and statements without their values do."""
+
+    def work_of(do):
+        work = Work()
+        mailoutbox.clear()
+
+        def watch(execute, sql, params, many, context):
+            work.statements.append(re.sub(r"(%s, )+%s|s\d+_x\d+", "…", sql))
+            return execute(sql, params, many, context)
+
+        with monkeypatch.context() as patch, connection.execute_wrapper(watch):
+            count_hashes(patch, work)
+            do()
+        work.letters = len(mailoutbox)
+        return work
+
+    return work_of
+
+
+def count_hashes(patch, work):
+    hasher = type(hashers.get_hasher())
+    for name in ("verify", "encode"):
+        patch.setattr(hasher, name, counting(getattr(hasher, name), work))
+
+
+def counting(method, work):
+    def counted(*args, **kwargs):
+        work.hashes += 1
+        return method(*args, **kwargs)
+
+    return counted

@@ -119,6 +119,12 @@ def test_the_page_does_not_tell_whether_an_address_is_known(ann, ask):
     assert to_ann.subject == to_nobody.subject
 
 
+def test_an_address_that_is_known_takes_the_same_work(ann, ask, work_of):
+    known, unknown = work_of(lambda: ask(ann.email)), work_of(lambda: ask("no@x.org"))
+    assert known == unknown
+    assert known.letters == 1 and known.hashes == 0
+
+
 def test_the_inactive_get_no_link(ann, ask):
     ann.is_active = False
     ann.save()
@@ -211,6 +217,19 @@ def test_a_look_alike_address_gets_no_link_of_anothers(db, ask):
     User.objects.create_user("mike", "mike@example.org")
     _answer, [message] = ask("mıke@example.org")
     assert "password/reset/key" not in message.body
+
+
+def test_a_letter_goes_to_the_address_that_is_known_not_to_its_double(db, ask):
+    User.objects.create_user("mike", "mike@example.org")
+    _answer, [message] = ask("mi\u212ae@example.org")  # a Kelvin sign, no K
+    assert message.to == ["mike@example.org"]
+
+
+def test_who_verified_an_address_gets_the_link_not_who_claims_it(ann, ask):
+    User.objects.filter(pk=ann.pk).update(email="")
+    User.objects.create_user("Mallory", "ann@example.org")
+    _answer, [message] = ask("ann@example.org")
+    assert "Ann" in message.body and "Mallory" not in message.body
 
 
 def test_only_one_hasher_is_in_use(ann):

@@ -134,11 +134,17 @@ def test_bad_passwords_and_addresses_are_refused(sign_up, given, field):
 
 def test_an_address_that_is_known_is_not_given_away(ann, sign_up, mailoutbox):
     """It is taken up as any other; only who confirms it can have it."""
-    ann.emailaddress_set.create(email=ann.email, verified=True, primary=True)
     known = sign_up("Mallory", ann.email)
     unknown = sign_up("Trudy", "new@example.org", client=Client())
     assert known.status_code == unknown.status_code == 302
     assert [mail.to for mail in mailoutbox] == [[ann.email], ["new@example.org"]]
+
+
+def test_an_address_that_is_known_takes_the_same_work(ann, sign_up, work_of):
+    known = work_of(lambda: sign_up("Mallory", ann.email))
+    unknown = work_of(lambda: sign_up("Trudy", "new@example.org", client=Client()))
+    assert known == unknown
+    assert known.letters == 1
 
 
 @pytest.mark.django_db(transaction=True)

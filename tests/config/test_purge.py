@@ -8,6 +8,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import Session
+from accounts.security_record import SecurityRecord
 from messaging.drafts import Arrive, write_batch
 from rooms.models import Node, Visit
 from tests.config.test_backup import contents, faults, sign_in
@@ -39,6 +40,9 @@ def past(talk, bob, node, browse):
     Node.objects.create(name="unvisited", stopped_at=long_ago)
     kept, ended = sign_in(browse, bob), sign_in(browse, bob)
     Session.objects.filter(pk=ended).update(expire_date=long_ago)
+    SecurityRecord.objects.filter(pk=SecurityRecord.objects.first().pk).update(
+        at=long_ago
+    )
     return old.count(), kept
 
 
@@ -49,6 +53,7 @@ def test_a_dry_purge_tells_and_changes_nothing(past):
         f"{count:,} visits older than 90 days",
         "1 server processes without visits",
         "1 sign-ins that have run out",
+        "1 security records older than 90 days",
         "Nothing was changed. `--yes` does it.",
     ]
     assert contents(without=()) == before
@@ -61,7 +66,7 @@ def test_a_purge_forgets_what_is_past_and_leaves_the_logs_whole(past, monkeypatc
     assert count > 14
     purge("--yes")
     after = contents()
-    changed = {"rooms_visit", "rooms_node"}
+    changed = {"rooms_visit", "rooms_node", "accounts_securityrecord"}
     assert {name for name in before if before[name] != after[name]} == changed
     assert Visit.objects.count() == visits - count
     assert Visit.objects.unsettled().count() == 1

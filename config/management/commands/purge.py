@@ -1,6 +1,7 @@
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Session
+from accounts.security_record import SecurityRecord
 from rooms.models import Node, Visit
 
 AT_ONCE = 10_000  # rows
@@ -26,6 +27,8 @@ class Command(BaseCommand):
         )
         self.forget("server processes without visits", Node.objects.unvisited(), yes)
         self.forget("sign-ins that have run out", Session.objects.ended(), yes)
+        records = SecurityRecord.objects.older_than(days)
+        self.forget(f"security records older than {days} days", records, yes)
         if not yes:
             self.stdout.write("Nothing was changed. `--yes` does it.")
 
