@@ -69,6 +69,18 @@ RULES = [
         """,
     ),
     Rule(
+        "every reason and every topic has its text, and no other event has one",
+        """
+        SELECT slug, seq, CASE WHEN event_id IS NULL
+                               THEN 'has no text; `manage.py prepare` moves it there'
+                               ELSE 'can have no text but has one' END
+        FROM rooms_event
+        LEFT JOIN rooms_eventtext ON event_id = rooms_event.id
+        JOIN rooms_room ON rooms_room.id = room_id
+        WHERE (kind IN ('kick', 'topic', 'clear')) <> (event_id IS NOT NULL)
+        """,
+    ),
+    Rule(
         "what was said was said by the event's actor",
         """
         SELECT slug, seq, 'actor and author differ'

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from messaging.models import MAX_BODY, MAX_KEY
 from rooms.models import Event
-from rooms.models.log import timestamp
+from rooms.models.log import TEXTS, timestamp
 
 MAX_FRAME_IN = 64 * 1024
 MAX_FRAME_OUT = 256 * 1024
@@ -222,18 +222,20 @@ class Line(NamedTuple):
     actor: str | None  # the name
     target_id: int | None
     target: str | None
+    text: str | None  # what was written with an event that is no message
     key: str | None = None
     body: str | None = None
     html: str | None = None
 
     @classmethod
     def of(cls, event):
-        """That of an event which holds its actor, target and message."""
+        """That of an event which holds its actor, target, and message or text."""
         said = event.message if event.kind == Event.Kind.MESSAGE else None
         return cls(
             *(event.seq, event.kind, event.at, event.about, event.data),
             *(event.actor_id, event.actor and event.actor.username),
             *(event.target_id, event.target and event.target.username),
+            event.text.body if event.kind in TEXTS else None,
             *((said.key, said.body, said.html) if said else ()),
         )
 
@@ -242,7 +244,7 @@ class Line(NamedTuple):
 LINE_COLUMNS = (
     *("seq", "kind", "at", "about", "data"),
     *("actor_id", "actor__username", "target_id", "target__username"),
-    *("message__key", "message__body", "message__html"),
+    *("text__body", "message__key", "message__body", "message__html"),
 )
 
 
@@ -256,6 +258,7 @@ def event(line):
         **({"target": _person(line.target_id, line.target)} if line.target_id else {}),
         **({"about": line.about} if line.about is not None else {}),
         **{name: line.data[name] for name in FIELDS.get(line.kind, ())},
+        **({TEXTS[line.kind]: _text(line)} if line.kind in TEXTS else {}),
         **(_message(line) if line.kind == Event.Kind.MESSAGE else {}),
     }
 
@@ -264,13 +267,15 @@ def event(line):
 FIELDS = {
     Event.Kind.ENTER: ("role",),
     Event.Kind.LEAVE: ("cause", "seen"),
-    Event.Kind.KICK: ("reason",),
     Event.Kind.ROLE: ("role",),
-    Event.Kind.TOPIC: ("topic",),
     Event.Kind.ARCHIVE: ("archived",),
-    Event.Kind.CLEAR: ("reason",),
     Event.Kind.RESTORE: ("floor",),
 }
+
+
+def _text(line):
+    """Of an event whose text was not moved beside it yet, what stands in its data."""
+    return line.data[TEXTS[line.kind]] if line.text is None else line.text
 
 
 def _message(line):

@@ -228,14 +228,18 @@ class MembershipAdmin(admin.ModelAdmin):
 class EventAdmin(UncountedAdmin):
     """The log. The text of messages is for those who were in the room."""
 
-    list_display = ["room", "seq", "at", "actor", "kind", "target", "data"]
-    list_select_related = ["room", "actor", "target"]
+    list_display = ["room", "seq", "at", "actor", "kind", "target", "written", "data"]
+    list_select_related = ["room", "actor", "target", "text"]
     list_display_links = ["seq"]
     list_filter = ["kind"]
     search_fields = ["=room__slug"]
     search_help_text = _("The exact name of a room.")
     ordering = ["-room_id", "-seq"]
     sortable_by = []
+
+    @admin.display(description=_("reason or topic"))
+    def written(self, event):
+        return getattr(event, "text", "")
 
 
 @admin.register(Visit)

@@ -1,7 +1,7 @@
 """Writing to the logs of rooms: the only way an event comes into being.
 
     with writing(room.id) as log:
-        log.append(room.id, Event.Kind.TOPIC, actor, topic="…")
+        log.append(room.id, Event.Kind.TOPIC, actor, text="…")
 
 Everything that happens in a room takes the room's next number in the transaction that
 makes it true. The room's head row is locked first, and rights are read after that, so
@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from psycopg.errors import LockNotAvailable
 
 from rooms import signals
-from rooms.models.log import Event, Head
+from rooms.models.log import TEXTS, Event, EventText, Head
 
 # The outer SELECT reads the clock when a row is handed up, which is after its lock was
 # taken; Now() would be the time when the statement began to wait for it.
@@ -54,6 +54,10 @@ STORE_EVENTS = """
         actor_id bigint, target_id bigint, about bigint, data jsonb
     )
     RETURNING room_id, seq, id
+"""
+STORE_TEXTS = """
+    INSERT INTO rooms_eventtext (event_id, body)
+    SELECT event_id, body FROM json_to_recordset(%s) AS new(event_id bigint, body text)
 """
 HEAD_FIELDS = ("room_id", "seq", "here")
 EVENT_FIELDS = (
@@ -121,8 +125,11 @@ class Log:
         """The highest number given so far, those of this transaction included."""
         return self._heads[room_id].seq
 
-    def append(self, room_id, kind, actor, *, target=None, about=None, **data):
-        """Give the room's next number to an event; it is stored at the next flush."""
+    def append(self, room_id, kind, actor, *, target=None, about=None, text="", **data):
+        """Give the room's next number to an event; it is stored at the next flush.
+
+        `text` is what a person wrote with it, where its kind is one of TEXTS.
+        """
         head = self._heads[room_id]
         head.seq += 1
         head.here += PRESENCE.get(kind, 0)
@@ -136,11 +143,16 @@ class Log:
             about=about,
             data=data,
         )
+        if kind in TEXTS:
+            event.text = EventText(event=event, body=text)
+            # The release before this one looks for it here, and must not fall over.
+            event.data[TEXTS[kind]] = ""
         self._events.append(event)
         return event
 
     def flush(self):
-        """Store what was appended, in one statement whatever its number."""
+        """Store what was appended, in one statement whatever its number; the texts,
+        if there are any, in another."""
         events, self._events = self._events, []
         if not events:
             return
@@ -155,9 +167,20 @@ class Log:
         for event in events:
             event.pk = ids[event.room_id, event.seq]
             event._state.adding = False
+        _store_texts([event for event in events if event.kind in TEXTS])
         for room_id, group in groups.items():
             announce = partial(_announce, room_id, self.epoch, group)
             transaction.on_commit(announce, robust=True)
+
+
+def _store_texts(events):
+    if not events:
+        return
+    for event in events:
+        event.text.event_id = event.pk
+    texts = as_json([event.text for event in events], ("event_id", "body"))
+    with connection.cursor() as cursor:
+        cursor.execute(STORE_TEXTS, [texts])
 
 
 def as_json(rows, fields):

@@ -1,6 +1,15 @@
 from rooms.models.attendance import Node, Visit
 from rooms.models.installation import Installation
-from rooms.models.log import Event, Head
+from rooms.models.log import Event, EventText, Head
 from rooms.models.room import Membership, Room
 
-__all__ = ["Event", "Head", "Installation", "Membership", "Node", "Room", "Visit"]
+__all__ = [
+    "Event",
+    "EventText",
+    "Head",
+    "Installation",
+    "Membership",
+    "Node",
+    "Room",
+    "Visit",
+]

@@ -109,3 +109,28 @@ class Event(models.Model):
 
     def __str__(self):
         return f"#{self.seq} {self.kind}"
+
+
+# The kinds of event, but messages, that a person writes a text with, and what the text
+# is called in frames.
+TEXTS = {
+    Event.Kind.KICK: "reason",
+    Event.Kind.TOPIC: "topic",
+    Event.Kind.CLEAR: "reason",
+}
+
+
+class EventText(models.Model):
+    """The text that a person wrote with an event of one of the kinds in TEXTS.
+
+    It is a row of its own, perhaps an empty one, so that it can be erased while the
+    log stays as it was. The text of a message is messaging's.
+    """
+
+    event = models.OneToOneField(
+        Event, models.CASCADE, primary_key=True, related_name="text"
+    )
+    body = models.TextField(blank=True)
+
+    def __str__(self):
+        return self.body

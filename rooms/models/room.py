@@ -139,9 +139,7 @@ class Room(models.Model):
         with self._acting(by, Act.KICK, target) as log:
             self._keep_an_owner(besides=target)
             self.memberships.filter(user=target).delete()
-            event = log.append(
-                self.pk, Event.Kind.KICK, by, target=target, reason=reason
-            )
+            event = log.append(self.pk, Event.Kind.KICK, by, target=target, text=reason)
             attendance.put_out(log, self.pk, target, Cause.KICKED)
             return event
 
@@ -159,14 +157,14 @@ class Room(models.Model):
         topic = one_line(topic, MAX_TOPIC)
         with self._acting(by, Act.TOPIC) as log:
             self._change(topic=topic)
-            return log.append(self.pk, Event.Kind.TOPIC, by, topic=topic)
+            return log.append(self.pk, Event.Kind.TOPIC, by, text=topic)
 
     def clear(self, by, reason=""):
         """All lines so far are hidden, until the clear is taken back."""
         reason = one_line(reason, MAX_REASON)
         with self._acting(by, Act.CLEAR) as log:
             event = log.append(
-                self.pk, Event.Kind.CLEAR, by, reason=reason, before=self.floor
+                self.pk, Event.Kind.CLEAR, by, text=reason, before=self.floor
             )
             self._change(floor=event.seq)
             return event

@@ -392,11 +392,14 @@ def fill_factor():
         return cursor.fetchone()[0]
 
 
-def test_a_backup_of_an_older_version_is_brought_up_to_date(talk, file, migrate):
-    newest = fill_factor()
+def test_a_backup_of_an_older_version_is_brought_up_to_date(
+    talk, file, migrate, alice, bob
+):
+    talk.kick(bob, by=alice, reason="noise")
+    newest, before = fill_factor(), contents()
     migrate("rooms", "0001")
     assert fill_factor() != newest
-    before = contents()
+    assert Event.objects.values("data").latest("pk")["data"] == {"reason": "noise"}
     backup(file)
     migrate()
     change_all()

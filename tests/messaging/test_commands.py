@@ -202,7 +202,7 @@ def test_an_empty_house_is_sound(transactional_db):
 
 # The lobby's log: 1 to 4 are its members, 5 alice and 6 bob come in, 7 and 8 are their
 # messages, 9 alice leaves, 10 is the topic, 11 a message of bob.
-HOLE, COUNTER, TIME, ONE, AUTHOR, KEY, TURNS, VISITS, COUNT = [
+HOLE, COUNTER, TIME, ONE, TEXT, AUTHOR, KEY, TURNS, VISITS, COUNT = [
     rule.name for rule in audit.RULES
 ]
 LOBBY = "(SELECT id FROM rooms_room WHERE slug = 'lobby')"
@@ -222,9 +222,10 @@ def message(key, change):
     return f"UPDATE messaging_message SET {change} WHERE key = '{key}'"
 
 
+NO_TEXTS = "DELETE FROM rooms_eventtext;"
 FAULTS = {
     "a line is gone": (
-        f"DELETE FROM rooms_event WHERE room_id = {LOBBY} AND seq = 10",
+        NO_TEXTS + f"DELETE FROM rooms_event WHERE room_id = {LOBBY} AND seq = 10",
         HOLE,
         "lobby #10: numbers 10 to 10 missing",
     ),
@@ -240,7 +241,8 @@ FAULTS = {
     ),
     "a number is doubled": (event(5, "seq = 4"), HOLE, "lobby #5: "),
     "the last line is gone": (
-        f"DELETE FROM rooms_event WHERE room_id = {LOBBY} AND kind = 'topic';"
+        NO_TEXTS
+        + f"DELETE FROM rooms_event WHERE room_id = {LOBBY} AND seq = 10;"
         + event(11, "seq = 10"),
         COUNTER,
         "lobby #11: the counter says 11, the log ends at 10",
@@ -269,6 +271,16 @@ FAULTS = {
         event(7, "kind = 'topic'"),
         ONE,
         "lobby #7: is no message but has one",
+    ),
+    "a topic is gone": (
+        NO_TEXTS,
+        TEXT,
+        "lobby #10: has no text; `manage.py prepare` moves it there",
+    ),
+    "a join has a topic": (
+        event(10, "kind = 'join'"),
+        TEXT,
+        "lobby #10: can have no text but has one",
     ),
     "a text is another's": (
         message("b1", f"author_id = {ALICE}"),

@@ -219,9 +219,9 @@ def test_a_person_is_put_out_and_the_log_says_why(talk, alice, bob, admin, do):
     assert talk.role_of(bob) is None
     event = last(talk)
     assert (event.kind, event.actor, event.target) == ("kick", admin, bob)
-    assert event.data == {"reason": "noise"}
+    assert event.text.body == "noise"
     do("kick", membership(talk, make_member(talk)), reason="")
-    assert last(talk).data == {"reason": ""}
+    assert last(talk).text.body == ""
 
 
 def make_member(room, name="ned"):
@@ -269,7 +269,7 @@ def test_rooms_are_cleared_and_the_log_says_why(talk, alice, admin, do):
         room.refresh_from_db()
         event = last(room)
         assert (event.kind, event.actor) == ("clear", admin)
-        assert event.data["reason"] == "noise"
+        assert event.text.body == "noise"
         assert room.floor == event.seq
 
 
@@ -348,7 +348,7 @@ def test_a_topic_is_set_by_the_verb(talk, admin, desk):
     answer = desk.post(at("room", talk.pk, "change"), fields_of(talk, topic="News"))
     assert answer.status_code == 302
     event = last(talk)
-    assert (event.kind, event.actor, event.data) == ("topic", admin, {"topic": "News"})
+    assert (event.kind, event.actor, event.text.body) == ("topic", admin, "News")
     head = last(talk)
     desk.post(at("room", talk.pk, "change"), fields_of(talk, topic="News"))
     assert last(talk) == head  # nothing has changed

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, transaction
 
 from rooms.log import writing
-from rooms.models import Event, Head
+from rooms.models import Event, EventText, Head
 from rooms.signals import appended
 
 
@@ -55,6 +55,29 @@ def test_storing_many_events_takes_one_statement(
                 log.append(room.pk, Event.Kind.JOIN, alice)
             with django_assert_num_queries(1):
                 log.flush()
+
+
+def test_the_texts_of_many_events_take_one_statement_more(
+    room, alice, django_assert_num_queries
+):
+    for count in (1, 100):
+        with writing(room.pk) as log:
+            for nth in range(count):
+                log.append(room.pk, Event.Kind.TOPIC, alice, text=f"{nth}")
+            with django_assert_num_queries(2):
+                log.flush()
+    texts = EventText.objects.order_by("event__seq").values_list("body", flat=True)
+    assert list(texts)[-100:] == [f"{nth}" for nth in range(100)]
+
+
+def test_what_people_wrote_stands_beside_the_log(room, alice, bob):
+    room.set_topic("Tea", by=alice)
+    room.clear(by=alice, reason="noise")
+    room.kick(bob, by=alice, reason="noise")
+    for event in room.events.all():
+        assert not {"Tea", "noise"} & set(event.data.values())
+    written = EventText.objects.order_by("event__seq").values_list("body", flat=True)
+    assert list(written) == ["Tea", "noise", "noise"]
 
 
 def test_a_room_that_is_not_there_is_not_locked(room):

@@ -12,6 +12,7 @@ from config.backup.progress import Progress
 from config.management.commands.prepare import PREPARING
 from rooms import attendance
 from rooms.models import Installation, Node
+from rooms.moving import move_texts
 
 
 class Command(BaseCommand):
@@ -96,6 +97,7 @@ def replace_all(manifest, blocks):
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PREPARING])
     sessions = sessions_alive()
     tables.replace(manifest, blocks)
+    move_texts()
     # No cursor that was given out so far is good any more.
     Installation.renew()
     # The servers of the backup are gone; those that run now find themselves unknown,
