@@ -235,7 +235,7 @@ class Line(NamedTuple):
             *(event.seq, event.kind, event.at, event.about, event.data),
             *(event.actor_id, event.actor and event.actor.username),
             *(event.target_id, event.target and event.target.username),
-            event.text.body if event.kind in TEXTS else None,
+            event.written if event.kind in TEXTS else None,
             *((said.key, said.body, said.html) if said else ()),
         )
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from rooms.forms import RoomNameField, TopicField
 from rooms.models import Event, Membership, Node, Room, Visit
+from rooms.models.log import TEXTS
 from rooms.models.room import MAX_REASON
 from rooms.rights import Refused, Role
 
@@ -239,7 +240,7 @@ class EventAdmin(UncountedAdmin):
 
     @admin.display(description=_("reason or topic"))
     def written(self, event):
-        return getattr(event, "text", "")
+        return event.written if event.kind in TEXTS else ""
 
 
 @admin.register(Visit)

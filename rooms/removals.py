@@ -56,11 +56,15 @@ def removal_of(user, room):
     Read from the log, by the database's clock. Exact under the room's lock.
     """
     kicks = room.events.filter(kind=Event.Kind.KICK, target=user)
-    last = kicks.select_related("actor").annotate(now=CLOCK).order_by("-seq").first()
+    last = (
+        kicks.select_related("actor", "text")
+        .annotate(now=CLOCK)
+        .order_by("-seq")
+        .first()
+    )
     if last is None:
         return None
     ends = last.at + timedelta(seconds=settings.KICK_SECONDS)
     if ends <= last.now:
         return None
-    reason = last.data.get("reason", "")
-    return Removal(last.actor.username, reason, ends, ends - last.now)
+    return Removal(last.actor.username, last.written, ends, ends - last.now)

@@ -110,6 +110,13 @@ class Event(models.Model):
     def __str__(self):
         return f"#{self.seq} {self.kind}"
 
+    @property
+    def written(self):
+        """The text of an event of one of the kinds in TEXTS."""
+        if hasattr(self, "text"):
+            return self.text.body
+        return self.data[TEXTS[self.kind]]  # not moved beside it yet
+
 
 # The kinds of event, but messages, that a person writes a text with, and what the text
 # is called in frames.

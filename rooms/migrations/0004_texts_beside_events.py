@@ -12,7 +12,7 @@ PUT_BACK = """
 class Migration(migrations.Migration):
     """A table for reasons and topics. `rooms.moving` fills it, bit by bit."""
 
-    dependencies = [("rooms", "0002_roomy_heads")]
+    dependencies = [("rooms", "0003_an_index_of_kicks")]
     operations = [
         migrations.CreateModel(
             name="EventText",
