@@ -1,6 +1,9 @@
+from allauth.account import admin as _addresses  # noqa: F401  to be replaced below
 from allauth.account.decorators import secure_admin_login
+from allauth.account.models import EmailAddress
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group
 from django.core.paginator import Paginator
 from django.db import IntegrityError
 from django.shortcuts import redirect
@@ -8,7 +11,8 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from accounts.forms import PersonForm
+from accounts import addresses
+from accounts.forms import EditPersonForm, NewPersonForm
 from accounts.models import NAME_TAKEN, User
 from accounts.names import fold
 from accounts.security_record import SecurityRecord
@@ -17,14 +21,43 @@ from accounts.security_record import SecurityRecord
 admin.site.login = secure_admin_login(admin.site.login)
 
 
+# An address is its person's: it is shown and changed there.
+admin.site.unregister(EmailAddress)
+admin.site.unregister(Group)
+
+PRIVILEGES = ["is_staff", "is_superuser", "groups", "user_permissions"]
+
+
+def may_touch(user, person):
+    """Whoever changes an account can sign in with it. So an account with more rights
+    than everybody's is for superusers."""
+    return user.is_superuser or not (person.is_staff or person.is_superuser)
+
+
+@admin.register(Group)
+class SuperusersGroupAdmin(GroupAdmin):
+    """A group is privileges, for its members to have."""
+
+    def has_module_permission(self, request):
+        return request.user.is_superuser
+
+    def has_view_permission(self, request, obj=None):
+        return request.user.is_superuser
+
+    has_add_permission = has_change_permission = has_delete_permission = (
+        has_view_permission
+    )
+
+
 @admin.register(User)
 class PeopleAdmin(UserAdmin):
-    add_form = PersonForm
+    form = EditPersonForm
+    add_form = NewPersonForm
     add_fieldsets = [
         (None, {"fields": ["username", "email", "password1", "password2"]}),
     ]
     fieldsets = [
-        (None, {"fields": ["username", "email", "password"]}),
+        (None, {"fields": ["username", "email", "is_confirmed", "password"]}),
         (
             _("Rights"),
             {
@@ -39,12 +72,37 @@ class PeopleAdmin(UserAdmin):
         ),
         (_("Dates"), {"fields": ["last_login", "date_joined"]}),
     ]
-    readonly_fields = ["last_login", "date_joined"]
+    readonly_fields = ["is_confirmed", "last_login", "date_joined"]
     list_display = ["username", "email", "is_active", "is_staff", "last_login"]
     list_filter = ["is_active", "is_staff", "is_superuser"]
     search_fields = ["slug", "email"]
     ordering = ["slug"]
-    actions = ["deactivate"]
+    actions = ["deactivate", "confirm_address"]
+
+    def get_readonly_fields(self, request, obj=None):
+        own = super().get_readonly_fields(request, obj)
+        return own if request.user.is_superuser else [*own, *PRIVILEGES]
+
+    def has_change_permission(self, request, obj=None):
+        return super().has_change_permission(request, obj) and (
+            obj is None or may_touch(request.user, obj)
+        )
+
+    def has_delete_permission(self, request, obj=None):
+        return super().has_delete_permission(request, obj) and (
+            obj is None or may_touch(request.user, obj)
+        )
+
+    def save_model(self, request, person, form, change):
+        super().save_model(request, person, form, change)
+        email = form.cleaned_data["email"]
+        if email != form.initial.get("email", "").lower():
+            addresses.give(person, email, request)
+
+    @admin.display(description=_("address confirmed"), boolean=True)
+    def is_confirmed(self, person):
+        own = EmailAddress.objects.filter(user=person, email__iexact=person.email)
+        return own.filter(verified=True).exists()
 
     def get_search_results(self, request, queryset, search_term):
         return super().get_search_results(request, queryset, fold(search_term))
@@ -62,7 +120,7 @@ class PeopleAdmin(UserAdmin):
     def deactivate(self, request, queryset):
         people = queryset.filter(is_active=True).exclude(pk=request.user.pk)
         count = 0
-        for person in people:
+        for person in self._touchable(request, people):
             person.is_active = False
             person.save(update_fields=["is_active"])
             self.log_change(request, person, "deactivated")
@@ -73,6 +131,28 @@ class PeopleAdmin(UserAdmin):
             count,
         )
         self.message_user(request, told % {"count": count})
+
+    @admin.action(description=_("Confirm the e-mail address"), permissions=["change"])
+    def confirm_address(self, request, queryset):
+        """For a chat without a mail server, or a letter that does not arrive."""
+        own = EmailAddress.objects.filter(primary=True, verified=False)
+        people = self._touchable(request, queryset)
+        for address in own.filter(user__in=people):
+            if address.set_verified():
+                self.log_change(request, address.user, f"confirmed {address}")
+                told, level = _("The address %(email)s is confirmed."), messages.SUCCESS
+            else:
+                told = _("The address %(email)s belongs to another account.")
+                level = messages.ERROR
+            self.message_user(request, told % {"email": address.email}, level)
+
+    def _touchable(self, request, people):
+        """Those that the user may touch; of the others they are told."""
+        may = [person for person in people if may_touch(request.user, person)]
+        if len(may) < len(people):
+            told = _("Only superusers change accounts with staff rights.")
+            self.message_user(request, told, messages.ERROR)
+        return may
 
 
 class OlderLinkPaginator(Paginator):

@@ -2,11 +2,12 @@ from allauth.account import forms as allauth_forms
 from allauth.account.fields import EmailField
 from allauth.account.utils import setup_user_email
 from django import forms
-from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
 from django.db import IntegrityError, transaction
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
+from accounts import addresses
 from accounts.models import NAME_TAKEN, User
 from accounts.names import NameFormField, fold
 from accounts.security_record import Kind, SecurityRecord
@@ -53,6 +54,24 @@ class PersonForm(TakesName, BaseUserCreationForm):
     def validate_password_for_user(self, user, password_field_name="password1"):
         """At the first of the two fields, where one looks for what is wrong with it."""
         super().validate_password_for_user(user, password_field_name)
+
+
+class ChecksAddress:
+    """The admin may know that an address is taken; at sign-up nobody is told."""
+
+    def clean_email(self):
+        email = self.cleaned_data["email"].lower()
+        if email and addresses.is_taken(email, self.instance):
+            raise forms.ValidationError(_("This address belongs to another account."))
+        return email
+
+
+class NewPersonForm(ChecksAddress, PersonForm):
+    pass
+
+
+class EditPersonForm(ChecksAddress, UserChangeForm):
+    pass
 
 
 class SignUpForm(PersonForm):
