@@ -34,7 +34,8 @@ async def test_a_flood_that_is_no_message_is_closed(serve, room, alice, piece):
     await asyncio.sleep(0.5)
     assert not wire.closed.done()  # some are allowed
     wire.write(piece * 200)
-    assert await asyncio.wait_for(wire.closed, 5) == 4429
+    async with asyncio.timeout(5):
+        assert await wire.closed == 4429
 
 
 async def test_pings_whose_answers_nobody_reads_fill_no_memory(serve, room, alice):
@@ -105,5 +106,6 @@ async def test_who_does_not_answer_a_close_has_time_to_read_it(serve, room, alic
     wire = await connect(server.port, path, cookie, lambda *frame: None)
     wire.write = lambda data: None
     began = time.monotonic()
-    assert await asyncio.wait_for(wire.closed, 10) == 4403
+    async with asyncio.timeout(10):
+        assert await wire.closed == 4403
     assert time.monotonic() - began > 2

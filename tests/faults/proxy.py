@@ -64,10 +64,11 @@ class Line:
 
     async def run(self, from_client, target):
         try:
-            opening = _connect(target, self.proxy.is_narrow)
-            from_server, self.ends[UP] = await asyncio.wait_for(opening, 5)
+            async with asyncio.timeout(5):
+                opened = await _connect(target, self.proxy.is_narrow)
         except OSError:
             return self.reset()
+        from_server, self.ends[UP] = opened
         pumps = [
             asyncio.create_task(self._pump(from_client, UP)),
             asyncio.create_task(self._pump(from_server, DOWN)),

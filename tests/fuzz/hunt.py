@@ -214,7 +214,8 @@ class Hunt:
 
     async def _hear_canary(self, heard):
         try:
-            answer = await asyncio.wait_for(heard.get(), CANARY_PATIENCE)
+            async with asyncio.timeout(CANARY_PATIENCE):
+                answer = await heard.get()
         except TimeoutError:
             raise Finding(f"no ack for another within {CANARY_PATIENCE} s") from None
         if b'"type":"ack"' not in answer:
@@ -257,7 +258,8 @@ class Hunt:
             self.server.port, path, self.crew.raw.cookie, lambda opcode, payload: None
         )
         try:
-            code = await asyncio.wait_for(wire.closed, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                code = await wire.closed
         except TimeoutError:
             raise Finding(f"{query} was let in") from None
         finally:
@@ -286,7 +288,8 @@ class Hunt:
                 code = wire.closed.result()
                 raise Finding(f"{script}: closed with {code}")
             try:
-                await asyncio.wait_for(news.wait(), end - time.monotonic())
+                async with asyncio.timeout(end - time.monotonic()):
+                    await news.wait()
             except TimeoutError:
                 raise Finding(f"{script} should end so: {script.end}") from None
             news.clear()
@@ -407,7 +410,8 @@ class Talker:
         while not (is_so() or self._wire.closed.done() or self._fault):
             self._moved.clear()
             try:
-                await asyncio.wait_for(self._moved.wait(), end - time.monotonic())
+                async with asyncio.timeout(end - time.monotonic()):
+                    await self._moved.wait()
             except TimeoutError:
                 raise Finding(self._unanswered(), reversed(self.recent)) from None
         if self._fault:

@@ -101,7 +101,8 @@ class Shrinker:
         wire.closed.add_done_callback(lambda _closed: heard.put_nowait((None, None)))
         while True:
             try:
-                opcode, payload = await asyncio.wait_for(heard.get(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    opcode, payload = await heard.get()
             except TimeoutError:
                 self.hunt.look_at_log()
                 continue

@@ -1,6 +1,8 @@
 """A slice of `make fuzz`, and that the fuzzer sees."""
 
+import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -111,3 +113,15 @@ def test_what_is_promised(payload, key, answers):
     due = promise(payload)
     assert due.key == key
     assert answers <= due.answers
+
+
+async def test_a_canary_that_is_told_to_stop_as_it_hears_an_answer_stops():
+    """Or it sings on for ever, and a Finding is never told."""
+    heard = asyncio.Queue()
+    hunt = Hunt(SimpleNamespace(log=""), crew=None, frames=0, seed="canary")
+    listening = asyncio.create_task(hunt._hear_canary(heard))
+    await asyncio.sleep(0)
+    heard.put_nowait(b'{"type":"ack"}')
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening

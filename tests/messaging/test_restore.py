@@ -32,7 +32,8 @@ async def manage(*words):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _none = await asyncio.wait_for(process.communicate(), 60)
+    async with asyncio.timeout(60):
+        out, _none = await process.communicate()
     assert process.returncode == 0, out.decode()
     return out.decode()
 

@@ -177,7 +177,8 @@ class Visitor:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         try:
             writer.write(head)
-            return await asyncio.wait_for(reader.read(), patience)
+            async with asyncio.timeout(patience):
+                return await reader.read()
         except TimeoutError:
             return b""
         finally:
