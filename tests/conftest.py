@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from config import embedded, static
 from tests.deployment import Deployment, new_folder, nginx_program
-from tests.servers import Postgres, Redis, Rollcall, redis_program
+from tests.servers import IS_BARE, Postgres, Redis, Rollcall, redis_program
 
 pytest_plugins = ["tests.cast"]
 
@@ -26,33 +26,58 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 # Programs that may be missing -----------------------------------------------------
 
-missing = pytest.StashKey[dict]()
+PACKAGES = {  # of Debian, by program
+    "chromium": "chromium",
+    "envsubst": "gettext-base",
+    "nginx": "nginx",
+    "redis-server": "redis-server",
+    "systemd-analyze": "systemd",
+}
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+FINDERS = {
+    "chromium": lambda: next(filter(None, map(shutil.which, CHROMIUMS)), None),
+    "nginx": nginx_program,
+    "redis-server": redis_program,
+}
+missing = pytest.StashKey[set]()
+
+
+def pytest_configure():
+    if IS_BARE and (found := [name for name in PACKAGES if shutil.which(name)]):
+        raise pytest.UsageError(f"BARE_MACHINE=true, but PATH has {', '.join(found)}")
 
 
 @pytest.fixture(scope="session")
 def find_program(pytestconfig):
-    """Find a program by one of its names, or leave the test out and say so at last."""
+    """The path of a program, by a name of PACKAGES. Where it is missing, the test is
+    left out, which is said in the end; in CI it fails, but for the bare run."""
 
-    def find(*names, package):
-        found = next(filter(None, map(shutil.which, names)), None)
+    def find(name):
+        found = FINDERS.get(name, lambda: shutil.which(name))()
         if not found:
-            leave_out(pytestconfig, names[0], f"apt-get install {package}")
+            leave_out(pytestconfig, name)
         return found
 
     return find
 
 
-def leave_out(config, program, remedy):
-    config.stash.setdefault(missing, {})[program] = remedy
-    if IN_CI:
-        pytest.fail(f"{program} is missing: {remedy}")
+def leave_out(config, program):
+    config.stash.setdefault(missing, set()).add(program)
+    if IN_CI and not IS_BARE:
+        pytest.fail(f"{program} is missing: {remedy(program)}")
     pytest.skip(f"{program} is missing")
 
 
+def remedy(program):
+    return f"apt-get install {PACKAGES[program]}"
+
+
 def pytest_terminal_summary(terminalreporter, config):
-    for program, remedy in config.stash.get(missing, {}).items():
+    for program in sorted(config.stash.get(missing, ())):
         terminalreporter.section("left out", yellow=True)
-        terminalreporter.line(f"All that takes {program} was left out: {remedy}")
+        terminalreporter.line(
+            f"All that takes {program} was left out: {remedy(program)}"
+        )
 
 
 # Pages ----------------------------------------------------------------------------
@@ -114,14 +139,9 @@ def pair(serve, redis_server):
     return [serve(REDIS_URL=redis_server.url) for _nth in range(2)]
 
 
-def leave_out_redis(config):
-    leave_out(config, "redis-server", "apt-get install redis-server")
-
-
 @pytest.fixture(scope="session")
-def redis_process(pytestconfig, tmp_path_factory):
-    program = redis_program() or leave_out_redis(pytestconfig)
-    redis = Redis(program, tmp_path_factory.mktemp("redis"))
+def redis_process(find_program, tmp_path_factory):
+    redis = Redis(find_program("redis-server"), tmp_path_factory.mktemp("redis"))
     yield redis.start()
     redis.kill()
 
@@ -140,18 +160,23 @@ def redis_server(redis_process):
 
 
 @pytest.fixture(scope="session")
-def deployed(pytestconfig):
+def deployable(find_program):
+    """For all that starts a Deployment: its programs are here."""
+    find_program("nginx")
+    find_program("redis-server")
+
+
+@pytest.fixture(scope="session")
+def deployed(deployable):
     """Nginx, 3 Daphnes, Redis and PostgreSQL, running. Put right what you break."""
-    need_programs_to_deploy(pytestconfig)
     deployment = Deployment(new_folder())
     yield deployment.start()
     deployment.stop()
 
 
 @pytest.fixture
-def deploy(pytestconfig):
+def deploy(deployable):
     """deploy(tls=True, …): a deployment of one's own, with Deployment's arguments."""
-    need_programs_to_deploy(pytestconfig)
     deployments = []
 
     def deploy(kind=Deployment, **options):
@@ -163,13 +188,6 @@ def deploy(pytestconfig):
         deployment.stop()
 
 
-def need_programs_to_deploy(config):
-    if not nginx_program():
-        leave_out(config, "nginx", "apt-get install nginx")
-    if not redis_program():
-        leave_out_redis(config)
-
-
 # A browser ------------------------------------------------------------------------
 
 CALM = ("gpu", "quic", "background-networking", "component-update", "sync")
@@ -178,8 +196,7 @@ CALM = ("gpu", "quic", "background-networking", "component-update", "sync")
 @pytest.fixture(scope="session")
 def chromium(find_program):
     """The path of a Chromium."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return find_program(*names, package="chromium")
+    return find_program("chromium")
 
 
 @pytest.fixture(scope="module")

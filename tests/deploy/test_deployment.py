@@ -9,7 +9,6 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import need_programs_to_deploy
 from tests.deploy.conftest import settle
 from tests.deployment import Deployment, main, new_folder
 from tests.live import Page
@@ -17,8 +16,7 @@ from tests.servers import ROOT, own_environment, wait_until
 
 
 @pytest.fixture(scope="module")
-def small(pytestconfig):
-    need_programs_to_deploy(pytestconfig)
+def small(deployable):
     deployment = Deployment(new_folder(), daphnes=1)
     deployment.start()
     deployment.keys = settle(deployment)
@@ -71,7 +69,7 @@ async def test_postgres_is_paused_as_a_whole(small, lobby):
         await ann.say("after")
 
 
-def test_one_starts_it_by_hand_and_stops_it_by_ctrl_c():
+def test_one_starts_it_by_hand_and_stops_it_by_ctrl_c(deployable):
     with subprocess.Popen(
         [sys.executable, "-m", "tests.deployment"],
         cwd=ROOT,

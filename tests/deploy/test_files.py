@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import need_programs_to_deploy
-from tests.deployment import DEPLOY, GAP, make_certificate, new_folder, nginx_program
+from tests.deployment import DEPLOY, GAP, make_certificate, new_folder
 from tests.servers import ROOT, VARIABLES, free_port
 
 INSTALL = DEPLOY / "install.sh"
@@ -333,15 +332,9 @@ def test_the_release_holds_all_that_runs_and_no_secret():
 # Nginx ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def nginx(pytestconfig):
-    need_programs_to_deploy(pytestconfig)
-    return nginx_program()
-
-
 @pytest.mark.parametrize("scheme", ["https", "http"])
-def test_nginx_takes_what_the_installer_makes_of_its_files(nginx, scheme, find_program):
-    find_program("envsubst", package="gettext-base")
+def test_nginx_takes_what_the_installer_makes_of_its_files(find_program, scheme):
+    nginx, _envsubst = find_program("nginx"), find_program("envsubst")
     folder = new_folder()
     certificate, key = make_certificate(folder)
     script = """
@@ -411,10 +404,8 @@ def test_services_can_do_what_they_do_and_no_more():
         assert service[setting] == "yes"
 
 
-def test_systemd_finds_nothing_wrong(tmp_path):
-    program = shutil.which("systemd-analyze")
-    if not program:
-        pytest.skip("systemd-analyze is missing; the tests above have read the files")
+def test_systemd_finds_nothing_wrong(find_program, tmp_path):
+    program = find_program("systemd-analyze")
     for unit in UNITS:
         text = unit.read_text().replace("/opt/rollcall/current", str(ROOT))
         (tmp_path / unit.name.replace("@", "@1")).write_text(text)

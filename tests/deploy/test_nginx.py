@@ -11,7 +11,6 @@ import httpx
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.conftest import need_programs_to_deploy
 from tests.deploy.conftest import settle
 from tests.deployment import Deployment, new_folder
 from tests.live import Line, Page
@@ -259,9 +258,8 @@ async def test_another_origin_is_refused(deployed, keys):
 
 
 @pytest.fixture(scope="module")
-def strict(pytestconfig):
+def strict(deployable):
     """One process, and limits that are soon reached."""
-    need_programs_to_deploy(pytestconfig)
     limits = {"SOCKETS_PER_ADDRESS": 3, "DOORS_PER_ADDRESS": 1}
     deployment = Deployment(new_folder(), daphnes=1, nginx=limits)
     deployment.start()

@@ -7,8 +7,9 @@ import redis
 from psycopg.errors import InsufficientPrivilege
 
 from tests.deploy.conftest import settle
-from tests.deployment import DEPLOY, Deployment
+from tests.deployment import DEPLOY, Deployment, GuardedRedis, new_folder
 from tests.live import Page
+from tests.servers import redis_programs
 
 
 @pytest.fixture
@@ -110,6 +111,19 @@ async def test_the_chat_reaches_redis_by_its_unix_socket(deploy, lobby):
     clients = deployment.redis.client.client_list(_type="pubsub")
     assert [client["addr"].endswith("redis.sock:0") for client in clients] == [True]
     assert deployment.redis.client.acl_log() == []
+
+
+@pytest.mark.parametrize("program", redis_programs())
+def test_each_redis_at_hand_takes_the_file(program):
+    """Debian's, and the oldest that the chat can use: 6.2."""
+    guarded = GuardedRedis(new_folder(), program)
+    try:
+        with redis.Redis.from_url(guarded.start().url) as chat:
+            assert chat.set("rollcall:test", 1, ex=1)
+            assert chat.execute_command("QUIT")
+    finally:
+        guarded.kill()
+        guarded.client.close()
 
 
 def test_redis_keeps_nothing(deployed):

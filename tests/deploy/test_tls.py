@@ -7,7 +7,6 @@ import ssl
 import httpx
 import pytest
 
-from tests.conftest import need_programs_to_deploy
 from tests.deploy.conftest import settle
 from tests.deployment import Deployment, new_folder
 from tests.live import Page
@@ -17,8 +16,7 @@ A_YEAR = "max-age=31536000"
 
 
 @pytest.fixture(scope="module")
-def site(pytestconfig):
-    need_programs_to_deploy(pytestconfig)
+def site(deployable):
     site = Deployment(new_folder(), daphnes=1, tls=True)
     site.start()
     yield site
