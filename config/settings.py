@@ -135,6 +135,9 @@ SERVING_DATABASE_OPTIONS = {
     ),
 }
 
+# What one person may make in 24 hours; superusers as many as they like.
+ROOMS_PER_DAY = env.number("ROOMS_PER_DAY", 20)
+
 # How long somebody who was kicked out of a room cannot join it again.
 KICK_SECONDS = env.number("KICK_SECONDS", 600, highest=86_400)
 

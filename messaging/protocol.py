@@ -34,6 +34,7 @@ ERRORS = {
     "not_allowed",
     "archived",
     "removed",
+    "too_many_rooms",
     "key_reused",
     "slow_down",
     "busy",

@@ -4,13 +4,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models import DateTimeField, Func
 from django.utils.translation import gettext, ngettext
 
+from rooms.clock import CLOCK
 from rooms.models.log import Event
-
-# Now() is when the transaction began, which may be before a lock was waited for.
-CLOCK = Func(function="clock_timestamp", output_field=DateTimeField())
 
 
 class Removal(NamedTuple):

@@ -88,6 +88,8 @@ def create(request):
             )
         except IntegrityError:  # somebody took the name just now
             form.add_error("name", _("There is a room of this name already."))
+        except Refused as refused:
+            form.add_error(None, refused.detail)
     status = 422 if form.is_bound else 200
     return render(request, "rooms/create.html", {"form": form}, status=status)
 

@@ -104,7 +104,13 @@ class Event(models.Model):
                 fields=["room", "target", "-seq"],
                 condition=models.Q(kind="kick"),
                 name="kicks",
-            )
+            ),
+            # A room's first event is the joining of the person who made it.
+            models.Index(
+                fields=["actor", "-at"],
+                condition=models.Q(seq=1),
+                name="rooms_made",
+            ),
         ]
 
     def __str__(self):

@@ -16,6 +16,7 @@ from rooms import attendance
 from rooms.log import writing
 from rooms.models.attendance import Cause
 from rooms.models.log import Event, Head
+from rooms.quota import allow_another_room
 from rooms.removals import removal_of
 from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, Role, may
 
@@ -43,11 +44,14 @@ class RoomQuerySet(models.QuerySet):
         return self.annotate(members_count=models.Count("memberships"))
 
     @transaction.atomic
-    def found(self, name, owner, topic=""):
+    def found(self, name, owner, topic="", *, by_operator=False):
         """Make a room; `owner` is its first member.
 
-        Raises IntegrityError if the name is taken, Refused if the topic is no line.
+        Raises IntegrityError if the name is taken, Refused if the topic is no line or
+        if `owner` has made ROOMS_PER_DAY already; an operator may make more for them.
         """
+        if not by_operator:
+            allow_another_room(owner)
         room = self.create(name=name, topic=one_line(topic, MAX_TOPIC))
         with writing(room.pk) as log:
             room.memberships.create(user=owner, role=Role.OWNER, joined_seq=1)

@@ -14,6 +14,7 @@ export const ERRORS = Object.freeze({
   not_allowed: "tell",
   archived: "tell",
   removed: "tell",
+  too_many_rooms: "tell",
   key_reused: "tell",
   slow_down: "later",
   busy: "later",

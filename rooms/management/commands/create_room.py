@@ -23,7 +23,7 @@ class Command(BaseCommand):
         form = RoomForm({"name": name, "topic": topic})
         if not form.is_valid():
             raise CommandError(_first_error(form))
-        room = Room.objects.found(owner=person, **form.cleaned_data)
+        room = Room.objects.found(owner=person, by_operator=True, **form.cleaned_data)
         self.stdout.write(f"Made the room {room.name}, owned by {person.username}.")
 
 
