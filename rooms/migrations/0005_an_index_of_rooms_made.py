@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("rooms", "0003_an_index_of_kicks"),
+        ("rooms", "0004_texts_beside_events"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
