@@ -12,6 +12,7 @@ from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.db import connection
 
+from config.page_limit import PageLimit
 from config.probes import Probes
 from config.static import StaticFiles
 from messaging import runtime
@@ -20,7 +21,7 @@ from messaging.routing import application as rooms
 connection.settings_dict["OPTIONS"] |= settings.SERVING_DATABASE_OPTIONS
 
 router = ProtocolTypeRouter(
-    {"http": Probes(StaticFiles(pages)), "websocket": rooms},
+    {"http": Probes(StaticFiles(PageLimit(pages))), "websocket": rooms},
 )
 
 

@@ -69,12 +69,18 @@ LOOP_LAG = Histogram(
     "How late the event loop came to what was due.",
     buckets=SECONDS,
 )
+PAGES_REFUSED = Counter(
+    "rollcall_pages_refused", "Requests for pages answered 503: too many waited."
+)
 
 # Looked up when they are asked for
 SOCKETS = Gauge("rollcall_sockets", "Open sockets of people who are signed in.")
 ROOMS = Gauge("rollcall_rooms", "Rooms that this process keeps the live end of.")
 WAITING = Gauge("rollcall_writer_waiting", "Drafts that wait to be written.")
 LOCKED = Gauge("rollcall_rooms_locked", "Rooms that somebody else holds the lock of.")
+PAGES_WAITING = Gauge(
+    "rollcall_pages_waiting", "Requests for pages that wait for their turn."
+)
 HINTS = Gauge("rollcall_hints_connected", "1 while Redis carries hints, else 0.")
 
 # A counter that is not there until it counts hides its first step from rate().
