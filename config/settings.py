@@ -144,6 +144,9 @@ KICK_SECONDS = env.number("KICK_SECONDS", 600, highest=86_400)
 # What one person may send over all their sockets; twice as many at once.
 FRAMES_PER_SECOND = env.number("FRAMES_PER_SECOND", 10)
 
+# The sockets of one person in one server process; a tab may open up to six.
+SOCKETS_PER_PERSON = env.number("SOCKETS_PER_PERSON", 40)
+
 if REDIS_URL:
     CACHES = {
         "default": {

@@ -13,7 +13,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import person_of
-from messaging import commands, metrics, protocol, runtime
+from messaging import background, commands, metrics, protocol, runtime
 from messaging.drafts import Arrive, Depart, Say
 from messaging.gateway import LOST, in_database
 from messaging.limits import MAX_UNANSWERED
@@ -28,7 +28,13 @@ logger = logging.getLogger(__name__)
 ANSWER_WITHIN = 2.5  # seconds; three are promised
 MAX_WAITING = 1024 * 1024  # bytes that a slow reader may keep us holding
 PACE = MAX_WAITING // 4  # a page that catches up is not sent more than that ahead
+REPLAY_WITHIN = 30  # seconds
 NORMAL_CLOSURES = {1000, 1001}
+TOO_SLOW = _("Your line is too slow for this room.")
+TOO_MANY = _(
+    "You have %(count)s connections open here, which is the limit. Close some tabs, "
+    "and this page will connect again."
+)
 
 
 class Shut(Exception):
@@ -52,6 +58,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         self.session_key = ""
         self.feed = None
         self.frames = None  # the server's frame writer, if it has one
+        self._bucket = None
         self._shut = False
 
     async def __call__(self, scope, receive, send):
@@ -65,8 +72,14 @@ class PersonConsumer(AsyncWebsocketConsumer):
                 await self.dispatch(await receive())
         except StopConsumer:
             pass
+        except asyncio.CancelledError:
+            # Daphne overlooks a cancelled application, and would keep its socket open.
+            await self.shut(Close.RESTART, _("Try again in a moment."))
+            raise
         finally:  # `disconnect` is not called on a fault or when the server stops
             self.gone()
+            if self._bucket:
+                runtime.current().keep_until_full(self._bucket)
 
     async def dispatch(self, message):
         handler = message["type"].replace(".", "_")
@@ -81,6 +94,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
             async with runtime.current().admission():
                 await self._sign_in()
                 await self.enter()
+            await self.catch_up()
         except Shut as shut:
             await self.shut(shut.code, shut.detail)
         except Refused as refused:
@@ -100,11 +114,21 @@ class PersonConsumer(AsyncWebsocketConsumer):
             self.user = await in_database(person_of, self.session_key)
         if self.user is None:
             raise Shut(Close.SIGNED_OUT, _("You are signed out."))
-        runtime.current().hub.enroll(self)
+        live = runtime.current()
+        if live.hub.sockets_of(self.user) >= settings.SOCKETS_PER_PERSON:
+            raise Shut(
+                Close.TOO_MANY, TOO_MANY % {"count": settings.SOCKETS_PER_PERSON}
+            )
+        live.hub.enroll(self)
+        self._bucket = live.bucket(self.user.pk)
 
     async def enter(self):
         """What is particular to this kind of socket, once somebody is signed in."""
         raise NotImplementedError
+
+    async def catch_up(self):
+        """Send what was missed. It takes as long as the browser reads, so the place in
+        the entry limiter has been given back before."""
 
     def gone(self):
         """The socket is no more, for whatever reason."""
@@ -117,8 +141,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
     def write(self, wire):
         """Send a frame that is ready for the wire; who reads too slowly is closed."""
         if self.frames.write(wire) > MAX_WAITING and not self._shut:
-            detail = _("Your line is too slow for this room.")
-            _in_background(self.shut(Close.TOO_SLOW, detail))
+            background.start(self.shut(Close.TOO_SLOW, TOO_SLOW))
 
     async def deliver(self, frame):
         """Send a frame (bytes of JSON). One socket's fault never stops a fan-out."""
@@ -165,7 +188,7 @@ class RoomsConsumer(PersonConsumer):
         await runtime.current().hub.show_here(self)
 
     async def receive(self, text_data=None, bytes_data=None):
-        if not runtime.current().bucket(self.user and self.user.pk).take():
+        if not self._shut and not self._bucket.take():
             await self.shut(Close.FLOODING, _("Too many frames."))
 
 
@@ -183,6 +206,7 @@ class RoomConsumer(PersonConsumer):
         super().__init__(*args, **kwargs)
         self.arrival = None
         self.room_id = None
+        self._seen = None  # the number from which it has to be sent the log
         self._cause = Cause.TIMED_OUT
         self._answering = set()
 
@@ -195,15 +219,23 @@ class RoomConsumer(PersonConsumer):
         )
         cursor = protocol.read_cursor(query)
         slug = self.scope["url_route"]["kwargs"]["slug"]
-        self._bucket = live.bucket(self.user.pk)
         self.room_id = await in_database(_room_id, slug)
         if self.room_id is None:
             raise Shut(Close.NO_SUCH_ROOM, _("There is no such room."))
         async with asyncio.timeout(2 * ANSWER_WITHIN):
             node_id = await live.presence.node_id()
             self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
-            await live.hub.join(self, self.room_id, cursor)
+            self._seen = await live.hub.join(self, self.room_id, cursor)
             await live.hub.show_here(self)
+
+    async def catch_up(self):
+        if self._seen is None:
+            return
+        try:
+            async with asyncio.timeout(REPLAY_WITHIN):
+                await self.feed.replay(self, self._seen)
+        except TimeoutError:
+            raise Shut(Close.TOO_SLOW, TOO_SLOW) from None
 
     async def _arrive(self, draft):
         """Come in. Who is cut off while waiting must not stay behind as a ghost."""
@@ -224,7 +256,7 @@ class RoomConsumer(PersonConsumer):
         arrival, self.arrival = self.arrival, None
         if arrival:
             departure = Depart(self.room_id, arrival.visit_id, self._cause)
-            _in_background(runtime.current().writer.write(departure))
+            background.start(runtime.current().writer.write(departure))
 
     async def disconnect(self, code):
         await super().disconnect(code)
@@ -311,19 +343,3 @@ def _language(scope):
         },
     )
     return translation.get_language_from_request(request)
-
-
-_background = set()
-
-
-def _in_background(work):
-    """Run `work` to its end though nobody waits; a task nobody holds may vanish."""
-    task = asyncio.ensure_future(work)
-    _background.add(task)
-    task.add_done_callback(_background_done)
-
-
-def _background_done(task):
-    _background.discard(task)
-    if not task.cancelled() and task.exception():
-        logger.warning("left undone: %r", task.exception())

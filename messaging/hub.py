@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -19,7 +20,7 @@ import orjson
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import alive
-from messaging import history, metrics, protocol
+from messaging import background, history, metrics, protocol
 from messaging.gateway import in_database
 from messaging.history import RING, Record, Snapshot
 from messaging.protocol import Close
@@ -30,10 +31,12 @@ logger = logging.getLogger(__name__)
 
 POLL_EVERY = (1.0, 1.6)  # seconds, at random between: bounds the delay without Redis
 SWEEP_EVERY = 10  # seconds between two looks at whether the sessions still live
+SESSIONS_AT_ONCE = 500  # in one query of such a look
 MAX_GAP = 500  # events; a socket that is further behind starts anew
 READ_AT_ONCE = 500
 MAX_READS = 4  # for a feed that is behind; then it starts anew, with all its sockets
 YIELD_EVERY = 100  # sockets written to before the loop may do something else
+CLOSE_AT_ONCE = 20  # sockets closed before, likewise: a close takes longer than a frame
 REST_FACTOR, MAX_REST = 2, 0.02
 # Of sockets that are sent away. A hundred a second, and whatever their number, all gone
 # in 10 s: the other processes take them in meanwhile.
@@ -135,7 +138,7 @@ class Feed:
                 gone = _("There is no such room.")
                 return await self._shut_all(Close.NO_SUCH_ROOM, gone)
             self._start_at(*opened)
-            for socket in list(self.sockets):
+            async for socket in in_turns(self.sockets):
                 if socket not in asked:
                     await socket.shut(Close.RESTART, _("The room starts anew."))
                 elif asked[socket] not in members:
@@ -150,7 +153,7 @@ class Feed:
         await socket.deliver(protocol.reset(reason, self.sent))
 
     async def _shut_all(self, code: int, detail) -> None:
-        for socket in list(self.sockets):
+        async for socket in in_turns(self.sockets):
             await socket.shut(code, detail)
 
     # Fan-out --------------------------------------------------------------------------
@@ -204,8 +207,9 @@ class Feed:
 
     async def _put_out(self, user_id: int) -> None:
         """Close the sockets that a person opened before they were put out."""
-        for socket in list(self.sockets):
-            if socket.user.pk == user_id and socket.arrival.head < self.sent:
+        theirs = [socket for socket in self.sockets if socket.user.pk == user_id]
+        async for socket in in_turns(theirs):
+            if socket.arrival.head < self.sent:
                 await self._shut_out(socket)
 
     async def _shut_out(self, socket) -> None:
@@ -242,18 +246,23 @@ class Feed:
 
     # Joining --------------------------------------------------------------------------
 
-    async def join(self, socket, cursor: protocol.Cursor | None) -> None:
-        """Welcome a socket, replay what it missed, and have it live from there on."""
+    async def welcome(self, socket, cursor: protocol.Cursor | None) -> int | None:
+        """Take a socket in. Returns the number from which `replay` has to go on; None
+        where the person may not read on."""
         self.sockets.add(socket)
         await self._reach(max(socket.arrival.head, cursor.seq if cursor else 0))
         if await self._has_put_out(socket):
-            return await self._shut_out(socket)
+            await self._shut_out(socket)
+            return None
         head, reason = self.sent, self._reset_reason(cursor)
         await socket.deliver(self._welcome(socket))
         if reason:
             metrics.RESETS.labels(reason).inc()
             await socket.deliver(protocol.reset(reason, head))
-        seen = head if reason or cursor is None else cursor.seq
+        return head if reason or cursor is None else cursor.seq
+
+    async def replay(self, socket, seen: int) -> None:
+        """Send a socket what it missed, as fast as it reads; then it is live."""
         while seen < self.sent:
             # The log may grow meanwhile: only who has all that was sent goes live, in
             # the same breath in which that is seen.
@@ -282,8 +291,8 @@ class Feed:
         if self.sent >= seq:
             return
         for _round in range(2):  # what is being read already may end too early
-            if self.known < seq:
-                await self.catch_up("join")
+            if self.known < seq:  # others wait for the same reading
+                await asyncio.shield(self.catch_up("join"))
         while self.sent < min(seq, self.known):
             await asyncio.sleep(0.005)
 
@@ -343,6 +352,35 @@ async def write_to_all(sockets, frame: bytes) -> None:
             await asyncio.sleep(0)
 
 
+async def in_turns(sockets) -> AsyncIterator:
+    """Each of the sockets there are now; the loop does something else between some."""
+    for count, socket in enumerate(list(sockets), start=1):
+        yield socket
+        if count % CLOSE_AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+def slices(items: list, size: int) -> Iterator[list]:
+    """The items in lists of `size`; the last one may be shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+class Groups(defaultdict):
+    """{key: set of sockets}, without empty sets."""
+
+    def __init__(self) -> None:
+        super().__init__(set)
+
+    def add(self, key, socket) -> None:
+        self[key].add(socket)
+
+    def drop(self, key, socket) -> None:
+        """As often as one likes."""
+        self[key].discard(socket)
+        if not self[key]:
+            del self[key]
+
+
 def digest(session_key: str) -> str:
     """What a session is called between processes: a key does not travel."""
     return hashlib.sha256(session_key.encode()).hexdigest()
@@ -357,7 +395,8 @@ class Hub:
         self.sockets: set = set()
         self._shown_here: set = set()
         self.here: dict[str, int] = {}  # {slug: people}
-        self._by_session: dict[str, set] = defaultdict(set)  # by digest
+        self._by_session = Groups()  # by digest
+        self._by_person = Groups()  # by id
         self._opening: dict[int, asyncio.Task] = {}
         self._heard_of: set[int] = set()  # rooms with news while they were opened
         self._look = asyncio.Event()
@@ -368,38 +407,43 @@ class Hub:
     def enroll(self, socket) -> None:
         """From now on the socket ends with its session."""
         self.sockets.add(socket)
-        self._by_session[digest(socket.session_key)].add(socket)
+        self._by_session.add(digest(socket.session_key), socket)
+        self._by_person.add(socket.user.pk, socket)
+
+    def sockets_of(self, user) -> int:
+        """How many sockets a person has in this process."""
+        return len(self._by_person.get(user.pk, ()))
 
     async def show_here(self, socket) -> None:
         """From now on the socket gets the head-counts of all rooms."""
         await socket.deliver(protocol.here(self.here, whole=True))
         self._shown_here.add(socket)
 
-    async def join(self, socket, room_id: int, cursor) -> None:
-        """Make a socket a live view of a room."""
+    async def join(self, socket, room_id: int, cursor) -> int | None:
+        """Make a socket a view of a room, live once its feed has replayed from the
+        number that is returned; None: it was closed."""
         socket.feed = feed = await self._feed(room_id)
         if socket.arrival.epoch != feed.epoch:  # a backup was restored just now
-            await feed.start_over("epoch")
+            # Whoever asks for it may be cut off; all the room's sockets need it whole.
+            await asyncio.shield(background.start(feed.start_over("epoch")))
         if socket.arrival.epoch != feed.epoch:  # let in by the log before the restore
-            return await socket.shut(Close.RESTART, _("The room starts anew."))
-        await feed.join(socket, cursor)
+            await socket.shut(Close.RESTART, _("The room starts anew."))
+            return None
+        return await feed.welcome(socket, cursor)
 
     def leave(self, socket) -> None:
         """Forget a socket; as often as one likes."""
         self.sockets.discard(socket)
         self._shown_here.discard(socket)
-        name = digest(socket.session_key)
-        if name in self._by_session:
-            self._by_session[name].discard(socket)
-            if not self._by_session[name]:
-                del self._by_session[name]
+        self._by_session.drop(digest(socket.session_key), socket)
+        self._by_person.drop(socket.user and socket.user.pk, socket)
         if feed := socket.feed:
             feed.leave(socket)
             if not feed.sockets:
                 self._loop.call_later(KEEP_IDLE, self._drop_idle, feed)
 
     async def shut_all(self, code: int, detail) -> None:
-        for socket in list(self.sockets):
+        async for socket in in_turns(self.sockets):
             await socket.shut(code, detail)
 
     async def send_all_away(self) -> None:
@@ -414,7 +458,7 @@ class Hub:
                     await asyncio.sleep(GROUP_EVERY * random.uniform(0.5, 1.5))
 
     async def _end_session(self, name: str, goes_on: bool = False) -> None:
-        for socket in list(self._by_session.get(name, ())):
+        async for socket in in_turns(self._by_session.get(name, ())):
             if goes_on:  # under a new key, which the browser has by now
                 await socket.shut(Close.RESTART, _("Your session was renewed."))
             else:
@@ -426,7 +470,8 @@ class Hub:
         while room_id not in self.feeds:
             if room_id not in self._opening:
                 self._opening[room_id] = asyncio.create_task(self._open(room_id))
-            await self._opening[room_id]
+            # One of those who wait may be cut off; the others wait on.
+            await asyncio.shield(self._opening[room_id])
         return self.feeds[room_id]
 
     async def _open(self, room_id: int) -> None:
@@ -445,7 +490,7 @@ class Hub:
             return
         del self.feeds[feed.room_id]
         feed.stop()
-        self._loop.create_task(self._unfollow(feed.room_id))
+        background.start(self._unfollow(feed.room_id))
 
     async def _unfollow(self, room_id: int) -> None:
         if room_id not in self.feeds and room_id not in self._opening:
@@ -471,11 +516,11 @@ class Hub:
         """This process ended a session; the same browser may go on with another."""
         name = digest(session_key)
         self.relay.publish_session_end(name, goes_on)
-        self._loop.create_task(self._end_session(name, goes_on))
+        background.start(self._end_session(name, goes_on))
 
     def _hint(self, message: dict) -> None:
         if name := message.get("session"):
-            self._loop.create_task(self._end_session(name, message["goes_on"]))
+            background.start(self._end_session(name, message["goes_on"]))
         else:
             records = [Record(*one) for one in message["records"]]
             room_id, epoch = message["room"], message["epoch"]
@@ -528,5 +573,6 @@ class Hub:
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             keys = {socket.session_key for socket in self.sockets}
-            for key in keys - await in_database(alive, keys):
-                await self._end_session(digest(key))
+            for some in slices(list(keys), SESSIONS_AT_ONCE):
+                for key in set(some) - await in_database(alive, some):
+                    await self._end_session(digest(key))

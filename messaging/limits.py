@@ -37,6 +37,11 @@ class Bucket:
     def flooded(self):
         return self._tokens < FLOOD
 
+    @property
+    def full_in(self):
+        """Seconds from the last take until nobody can tell it from a new one."""
+        return (BURST - self._tokens) / RATE
+
 
 class Gate:
     """Who comes back after a restart comes with everybody else: a few go in at a time,

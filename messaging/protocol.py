@@ -50,6 +50,7 @@ class Close(IntEnum):
     NOT_ALLOWED = 4403
     NO_SUCH_ROOM = 4404
     TOO_SLOW = 4408
+    TOO_MANY = 4409
     FLOODING = 4429
 
 

@@ -51,8 +51,13 @@ class Runtime:
         ]
 
     def bucket(self, user_id):
-        """The one allowance of a person, whatever the number of their sockets."""
+        """The one allowance of a person, whatever the number of their sockets. It lasts
+        only as long as somebody holds it: each socket does."""
         return self.buckets.setdefault(user_id, Bucket())
+
+    def keep_until_full(self, bucket):
+        """A socket is gone; who comes back with another must not find a new bucket."""
+        self.loop.call_later(bucket.full_in, lambda: bucket)
 
     @asynccontextmanager
     async def admission(self):

@@ -99,6 +99,9 @@ class World:
 
         return await self._wait(over)
 
+    async def join(self, socket, cursor):
+        await replayed(self.hub.join(socket, ROOM, cursor), socket)
+
     async def take_frame(self, name):
         return await self._wait(lambda: [(f"{name}'s line goes on", lambda: None)])
 
@@ -161,7 +164,7 @@ class World:
         def join():
             if socket.arrival:
                 after = None if socket.start is None else Cursor(EPOCH, socket.start)
-                self._start(self.hub.join(socket, ROOM, after))
+                self._start(self.join(socket, after))
 
         return ("arrive", partial(self.arrive, socket, cursor)), ("join", join)
 
@@ -234,6 +237,13 @@ class World:
         for task in self.tasks:
             task.cancel()
         await self.settle()
+
+
+async def replayed(joining, socket, feed=None):
+    """Do as a consumer does: join, then have what was missed replayed."""
+    seen = await joining
+    if seen is not None:
+        await (feed or socket.feed).replay(socket, seen)
 
 
 class Received:

@@ -70,7 +70,7 @@ def write(path):
 
 def inside():
     """What this server process keeps."""
-    from messaging import consumers, runtime
+    from messaging import background, runtime
 
     live = runtime.current()
     gc.collect()
@@ -81,7 +81,7 @@ def inside():
         "signed-in browsers": len(live.hub._by_session),
         "feeds": len(live.hub.feeds),
         "drafts waiting": live.writer.waiting,
-        "work in background": len(consumers._background),
+        "work in background": len(background.running),
         "buckets": len(live.buckets),
         "connections": objects["Socket"] + objects["WebRequest"],
         "objects": dict(objects.most_common(60)),

@@ -3,6 +3,7 @@ import { CLOSES, address, isFarewell, read } from "rollcall/protocol"
 const FIRST_WAIT = 0.5
 const LONGEST_WAIT = 30
 const AFTER_FLOOD = 10
+const AFTER_TOO_MANY = 60 // somebody has to close a tab first
 const HANDSHAKE = 15_000
 const STEADY = 60_000
 const TICK = 5_000
@@ -11,8 +12,8 @@ const ASLEEP = 75_000 // a hidden tab's timers run once a minute
 /**
  * A socket that comes back by itself, from the cursor, until it is told not to.
  *
- * It tells `onstate` what it does: {name: "connecting" | "live" | "waiting" (until) | "signed out" |
- * "refused" (reason)}.
+ * It tells `onstate` what it does: {name: "connecting" | "live" | "waiting" (until, and a reason
+ * where the person has to do something) | "signed out" | "refused" (reason)}.
  */
 export class Connection {
   #url
@@ -106,17 +107,18 @@ export class Connection {
       case "refused": return this.#become({ name: "refused", reason: this.#reason })
       case "signed out": return this.#askSession()
       case "flooding": return this.#again(AFTER_FLOOD)
+      case "too many": return this.#again(AFTER_TOO_MANY, this.#reason)
       default: return this.#again()
     }
   }
 
-  #again(least = 0) {
+  #again(least = 0, reason = "") {
     this.#forgive()
     const width = Math.max(this.#within, Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT))
     this.#within = 0
     this.#failures++
     const wait = (least + Math.random() * width) * 1000
-    this.#become({ name: "waiting", until: Date.now() + wait })
+    this.#become({ name: "waiting", until: Date.now() + wait, reason })
     this.#timer = setTimeout(() => this.open(), wait)
   }
 

@@ -32,6 +32,7 @@ export const CLOSES = Object.freeze({
   4403: "refused",
   4404: "refused",
   4408: "lost",
+  4409: "too many",
   4429: "flooding",
 })
 

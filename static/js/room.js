@@ -71,6 +71,8 @@ export class Room {
         outbox.live()
         history.retry()
         return banner.hide()
+      case "waiting":
+        return state.reason && banner.show("banner-waiting", { reason: state.reason })
       case "signed out":
         return banner.show("banner-signed-out")
       case "refused":

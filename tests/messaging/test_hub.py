@@ -1,20 +1,24 @@
 """The hub: from any cursor, and whatever happens to the hints, the exact rest."""
 
 import asyncio
+import contextlib
 import random
+import threading
+import time
 import tracemalloc
 from types import SimpleNamespace
 
 import orjson
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connection, transaction
 
-from messaging import history
+from messaging import background, history
 from messaging.drafts import Arrival, Say, write_batch
-from messaging.hub import MAX_GAP, Feed, Hub
+from messaging.hub import MAX_GAP, Feed, Hub, digest
 from messaging.protocol import Cursor
 from rooms.models import Head, Installation, Room
-from tests.schedules import Received
+from tests.schedules import Received, replayed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +51,10 @@ async def feed(room):
     feed.stop()
 
 
+async def join(feed, reader, cursor):
+    await replayed(feed.welcome(reader, cursor), reader, feed)
+
+
 def say(room, user, count, tag=""):
     """Records of `count` new messages, stored, and not yet told to any hub."""
     keys = [f"{tag}{random.getrandbits(64)}" for _nth in range(count)]
@@ -66,7 +74,7 @@ async def test_resume_from_any_cursor_is_the_exact_rest(feed, room, bob, cursor)
     records = await sync_to_async(say)(room, bob, 10)
     feed.take(records, 14)
     reader = Reader(bob)
-    await feed.join(reader, Cursor(feed.epoch, cursor))
+    await join(feed, reader, Cursor(feed.epoch, cursor))
     await settle(feed, 14)
     assert reader.received[0]["type"] == "welcome"
     assert reader.seqs == list(range(cursor + 1, 15))
@@ -82,7 +90,7 @@ async def test_what_the_ring_does_not_reach_comes_from_the_database(
     while len(feed._ring) > ring:
         feed._ring.popleft()
     reader = Reader(bob)
-    await feed.join(reader, Cursor(feed.epoch, 2))
+    await join(feed, reader, Cursor(feed.epoch, 2))
     assert reader.seqs == list(range(3, 35))
 
 
@@ -102,7 +110,7 @@ def test_a_record_is_as_large_as_its_words(room, bob):
 )
 async def test_a_void_cursor_starts_anew(feed, bob, epoch, seq, reason):
     reader = Reader(bob)
-    await feed.join(reader, Cursor(feed.epoch if epoch is None else epoch, seq))
+    await join(feed, reader, Cursor(feed.epoch if epoch is None else epoch, seq))
     assert reader.of_type("reset") == [{"type": "reset", "reason": reason, "head": 4}]
     assert reader.seqs == []
 
@@ -112,8 +120,8 @@ async def test_a_cursor_too_far_behind_starts_anew(feed, room, bob):
         feed.take(await sync_to_async(say)(room, bob, 200), 0)
     await settle(feed, 604)
     near, far = Reader(bob), Reader(bob)
-    await feed.join(near, Cursor(feed.epoch, 604 - MAX_GAP))
-    await feed.join(far, Cursor(feed.epoch, 604 - MAX_GAP - 1))
+    await join(feed, near, Cursor(feed.epoch, 604 - MAX_GAP))
+    await join(feed, far, Cursor(feed.epoch, 604 - MAX_GAP - 1))
     assert near.seqs == list(range(105, 605))
     assert far.of_type("reset")[0]["reason"] == "gap"
 
@@ -123,14 +131,14 @@ async def test_a_cursor_below_the_floor_starts_anew(feed, room, alice, bob):
     clear = await sync_to_async(room.clear)(alice)
     feed.take([], clear.seq)
     reader = Reader(bob, head=clear.seq)
-    await feed.join(reader, Cursor(feed.epoch, 5))
+    await join(feed, reader, Cursor(feed.epoch, 5))
     assert reader.of_type("reset")[0]["reason"] == "cleared"
     assert reader.seqs == []
 
 
 async def test_a_lost_hint_is_read_from_the_database(feed, room, bob):
     reader = Reader(bob)
-    await feed.join(reader, None)
+    await join(feed, reader, None)
     await sync_to_async(say)(room, bob, 5)  # nobody hears of these
     feed.take(await sync_to_async(say)(room, bob, 1), 10)
     await settle(feed, 10)
@@ -153,7 +161,7 @@ async def test_hints_may_be_lost_doubled_late_and_out_of_order(feed, room, bob, 
             reader = Reader(bob, head=dice.randint(0, head))
             readers.append((start, reader))
             cursor = Cursor(feed.epoch, start)
-            reader.joining = asyncio.create_task(feed.join(reader, cursor))
+            reader.joining = asyncio.create_task(join(feed, reader, cursor))
         await asyncio.sleep(dice.choice([0, 0, 0.01]))
     feed.take([], head)
     await settle(feed, head)
@@ -170,7 +178,7 @@ async def test_who_is_put_out_gets_the_kick_and_nothing_after_it(
 ):
     target, other = Reader(bob), Reader(carol)
     for reader in (target, other):
-        await feed.join(reader, None)
+        await join(feed, reader, None)
     kick = await sync_to_async(room.kick)(bob, alice, "enough")
     await sync_to_async(say)(room, alice, 3)
     feed.take([], kick.seq + 3)
@@ -185,7 +193,7 @@ async def test_who_was_put_out_and_came_back_stays(feed, room, alice, bob):
     kick = await sync_to_async(room.kick)(bob, alice)
     back = await sync_to_async(room.admit)(bob)
     reader = Reader(bob, head=back.seq)
-    await feed.join(reader, Cursor(feed.epoch, kick.seq - 1))
+    await join(feed, reader, Cursor(feed.epoch, kick.seq - 1))
     await settle(feed, back.seq)
     assert reader.closed is None
 
@@ -204,7 +212,7 @@ async def test_who_is_put_out_while_joining_is_closed_too(feed, room, alice, bob
         await deliver(frame)
 
     reader.deliver = wait_first
-    joining = asyncio.create_task(feed.join(reader, Cursor(feed.epoch, 0)))
+    joining = asyncio.create_task(join(feed, reader, Cursor(feed.epoch, 0)))
     await asyncio.sleep(0.05)
     kick = await sync_to_async(room.kick)(bob, alice)
     feed.take([], kick.seq)
@@ -217,8 +225,8 @@ async def test_who_is_put_out_while_joining_is_closed_too(feed, room, alice, bob
 async def test_one_sockets_fault_stops_no_fan_out(feed, room, alice, bob):
     """What a consumer's `deliver` promises; here the promise is broken on purpose."""
     broken, fine = Reader(bob), Reader(alice)
-    await feed.join(broken, None)
-    await feed.join(fine, None)
+    await join(feed, broken, None)
+    await join(feed, fine, None)
 
     async def fail(frame):
         raise RuntimeError("no line")
@@ -231,7 +239,7 @@ async def test_one_sockets_fault_stops_no_fan_out(feed, room, alice, bob):
 
 async def test_a_fresh_start_tells_every_page(feed, room, bob):
     reader = Reader(bob)
-    await feed.join(reader, None)
+    await join(feed, reader, None)
     await sync_to_async(say)(room, bob, 3)
     await feed.start_over("epoch")
     feed.take(await sync_to_async(say)(room, bob, 1), 8)
@@ -246,7 +254,7 @@ async def test_who_was_put_out_in_what_is_passed_over_hears_no_more(
 ):
     readers = Reader(alice), Reader(bob)
     for reader in readers:
-        await feed.join(reader, None)
+        await join(feed, reader, None)
     await sync_to_async(room.kick)(bob, by=alice)
     await feed.start_over(reason)
     feed.take(await sync_to_async(say)(room, alice, 1), 6)
@@ -261,7 +269,7 @@ async def test_after_a_restore_a_kick_is_above_where_one_came_in(
 ):
     """Their number was that of another log, and may have been far above."""
     reader = Reader(bob, head=99)
-    await feed.join(reader, None)
+    await join(feed, reader, None)
     await sync_to_async(Installation.renew)()
     await feed.start_over("epoch")
     await sync_to_async(room.kick)(bob, by=alice)
@@ -305,7 +313,7 @@ def go_back(room, seq):
 
 async def test_a_log_that_went_back_mixes_with_nothing(hub, feed, room, bob):
     reader = Reader(bob)
-    await feed.join(reader, None)
+    await join(feed, reader, None)
     hub.sockets.add(reader)
     feed.take(await sync_to_async(say)(room, bob, 3), 7)
     await settle(feed, 7)
@@ -327,7 +335,7 @@ async def test_a_log_that_went_back_mixes_with_nothing(hub, feed, room, bob):
 
 async def test_a_reader_that_is_behind_sees_that_the_log_is_another(feed, room, bob):
     reader = Reader(bob)
-    await feed.join(reader, None)
+    await join(feed, reader, None)
     await sync_to_async(say)(room, bob, 3)
     await sync_to_async(Installation.renew)()
     feed.take([], 7)
@@ -357,7 +365,7 @@ async def test_a_room_that_is_gone_closes_its_sockets_and_hurts_no_other(
     hub.feeds[room.pk] = feed
     lost, reader = Reader(alice), Reader(bob)
     for socket, one in ((lost, hub.feeds[attic.pk]), (reader, feed)):
-        await one.join(socket, None)
+        await join(one, socket, None)
         hub.sockets.add(socket)
     await sync_to_async(attic.delete)()
     if is_restore:
@@ -379,7 +387,7 @@ async def test_nothing_of_before_comes_after_a_reset(feed, room, bob):
         await deliver(frame)
 
     for reader in (slow, fast):
-        await feed.join(reader, None)
+        await join(feed, reader, None)
     slow.deliver = wait
     feed.take(await sync_to_async(say)(room, bob, 3), 7)
     await asyncio.sleep(0.05)
@@ -437,7 +445,7 @@ async def test_who_is_put_out_before_they_are_here_does_not_read_on(
     feed = Feed(room.pk, *await sync_to_async(history.opening)(room.pk))
     late, other = Reader(bob, head=arrived), Reader(alice, head=arrived)
     for reader in (late, other):
-        await feed.join(reader, None)
+        await join(feed, reader, None)
     feed.stop()
     assert (late.closed, late.received) == (4403, [])
     assert (other.closed, len(other.of_type("welcome"))) == (None, 1)
@@ -449,17 +457,154 @@ async def test_who_closes_while_catching_up_is_sent_no_more(feed, room, bob):
     await settle(feed, 304)
     reader = Reader(bob)
     reader.closed = 4408
-    await feed.join(reader, Cursor(feed.epoch, 4))
+    await join(feed, reader, Cursor(feed.epoch, 4))
     assert reader.seqs == []
 
 
 async def test_the_ring_holds_a_bounded_number_of_bytes(feed, room, bob, monkeypatch):
     monkeypatch.setattr("messaging.hub.RING_BYTES", 10_000)
     reader = Reader(bob)
-    await feed.join(reader, None)
+    await join(feed, reader, None)
     for _nth in range(10):
         feed.take(await sync_to_async(say)(room, bob, 20), 0)
         await settle(feed, feed.known)
     assert reader.seqs == list(range(5, 205))
     assert sum(len(record.json) for record in feed._ring) <= 10_000
     assert feed._ring[-1].seq == 204
+
+
+# Those who wait for the same ----------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def events_locked():
+    """Nobody can read an event meanwhile."""
+    locked, let_go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def lock():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE rooms_event IN ACCESS EXCLUSIVE MODE")
+            loop.call_soon_threadsafe(locked.set)
+            let_go.wait()
+        connection.close()
+
+    locking = asyncio.create_task(asyncio.to_thread(lock))
+    await locked.wait()
+    try:
+        yield
+    finally:
+        let_go.set()
+        await locking
+
+
+async def first_gives_up(joinings):
+    """The first of these tasks runs into a time-out; the rest goes on."""
+    await asyncio.sleep(0.2)
+    assert not any(joining.done() for joining in joinings)
+    joinings[0].cancel()
+    await asyncio.sleep(0.1)
+    return joinings[1:]
+
+
+async def test_one_who_gives_up_leaves_the_room_open_to_the_others(room, alice, bob):
+    hub = Hub()
+    epoch = (await sync_to_async(Installation.current)()).epoch
+    readers = [Reader(user) for user in (alice, bob, bob)]
+    for reader in readers:
+        reader.arrival = Arrival(1, "member", 4, epoch)
+    async with events_locked():
+        joinings = [
+            asyncio.create_task(hub.join(reader, room.pk, None)) for reader in readers
+        ]
+        waiting = await first_gives_up(joinings)
+    assert await asyncio.gather(*waiting) == [4, 4]
+    hub.feeds[room.pk].stop()
+
+
+async def test_one_who_gives_up_leaves_the_reading_to_the_others(feed, room, bob):
+    await sync_to_async(say)(room, bob, 3)
+    readers = [Reader(bob, head=7) for _nth in range(3)]
+    async with events_locked():
+        joinings = [asyncio.create_task(join(feed, one, None)) for one in readers]
+        waiting = await first_gives_up(joinings)
+    await asyncio.gather(*waiting)
+    assert [one.of_type("welcome")[0]["head"] for one in readers[1:]] == [7, 7]
+
+
+async def test_one_who_gives_up_leaves_a_fresh_start_whole(hub, feed, room, alice, bob):
+    """They found that a backup was restored; all other pages have to begin anew."""
+    others = [Reader(alice) for _nth in range(3)]
+    for other in others:
+        await join(feed, other, None)
+    await sync_to_async(Installation.renew)()
+    late = Reader(bob)
+    epoch = (await sync_to_async(Installation.current)()).epoch
+    late.arrival = Arrival(1, "member", 4, epoch)
+    async with events_locked():
+        joining = asyncio.create_task(hub.join(late, room.pk, None))
+        await first_gives_up([joining])
+    async with asyncio.timeout(5):
+        while not all(other.of_type("reset") for other in others):
+            await asyncio.sleep(0.01)
+
+
+# Many at once -------------------------------------------------------------------------
+
+
+class Tab(Reader):
+    """One of very many; to close it takes a while of the loop's time."""
+
+    session_key = "session"
+    feed = None
+
+    async def shut(self, code, detail):
+        time.sleep(0.0002)
+        self.closed = int(code)
+
+
+@pytest.mark.parametrize("by", ["shut_all", "session", "feed"])
+async def test_closing_a_thousand_sockets_holds_the_loop_up_for_nobody(
+    hub, feed, bob, by
+):
+    tabs = [Tab(bob) for _nth in range(1000)]
+    for tab in tabs:
+        hub.enroll(tab)
+        feed.sockets.add(tab)
+    lags, closing = (
+        [],
+        {
+            "shut_all": hub.shut_all,
+            "session": lambda *_: hub._end_session(digest("session")),
+            "feed": feed._shut_all,
+        }[by],
+    )
+    work = asyncio.create_task(closing(1012, ""))
+    while not work.done():
+        began = time.monotonic()
+        await asyncio.sleep(0)
+        lags.append(time.monotonic() - began)
+    assert all(tab.closed for tab in tabs)
+    assert max(lags) < 0.05
+    assert len(lags) > 10
+
+
+async def test_work_in_the_background_is_held_and_its_fault_is_told(caplog):
+    async def fail():
+        raise RuntimeError("no luck")
+
+    task = background.start(fail())
+    assert task in background.running
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert task not in background.running
+    assert "no luck" in caplog.text
+
+
+async def test_the_end_of_a_session_is_held_until_it_is_done(hub, feed, bob):
+    tab = Tab(bob)
+    hub.enroll(tab)
+    hub.session_ended("session", goes_on=False)
+    assert background.running
+    await asyncio.wait(background.running)
+    assert tab.closed == 4401

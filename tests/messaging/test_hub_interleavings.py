@@ -11,7 +11,7 @@ import pytest
 from messaging import hub, protocol
 from messaging.hub import Feed
 from messaging.protocol import Close
-from tests.schedules import ALICE, BOB, ROOM, Socket, explore, kick, message
+from tests.schedules import ALICE, BOB, Socket, explore, kick, message
 
 KICKS = {"here": (kick, message), "elsewhere": (message, kick)}
 
@@ -56,7 +56,7 @@ class Scope:
             waits = ("deliver",) if self.is_slow and user is ALICE else ()
             socket = Socket(world, user, name, waits=waits)
             world.arrive(socket, None)
-            await world.hub.join(socket, ROOM, None)
+            await world.join(socket, None)
             world.sockets.append(socket)
 
 
@@ -232,18 +232,14 @@ async def test_trust_in_hints_alone_is_seen(monkeypatch):
 async def test_going_live_after_one_look_at_the_log_is_seen(monkeypatch):
     """What is sent between the read and the subscription falls between the two."""
 
-    async def join(self, socket, cursor):
-        self.sockets.add(socket)
-        await self._reach(socket.arrival.head)
-        seen = cursor.seq if cursor else self.sent
-        await socket.deliver(self._welcome(socket))
+    async def replay(self, socket, seen):
         if seen < self.sent:
             missed = await self._missed(seen, self.sent)
             await socket.ready()
             await socket.deliver(protocol.events(record.json for record in missed))
         self._live.add(socket)
 
-    monkeypatch.setattr(Feed, "join", join)
+    monkeypatch.setattr(Feed, "replay", replay)
     assert "hole" in await fault_in(monkeypatch, Scope(1))
 
 

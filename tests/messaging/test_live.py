@@ -1,14 +1,16 @@
 """Over real sockets, to real servers, with a real Redis between them."""
 
 import asyncio
+import contextlib
 import json
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db.models.functions import Now
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from accounts.models import Session
 from messaging import history
@@ -457,6 +459,54 @@ async def test_who_goes_on_regardless_is_closed(server, room, alice, bob):
             await flooder.send('{"type":"nonsense"}')
         assert await flooder.closed() == 4429
         await one.say("and nobody minds")
+
+
+async def test_who_floods_the_list_of_rooms_is_closed(server, room, bob):
+    session = await sign_in(bob)
+    async with Line(server, "/ws/rooms/", session) as flooder:
+        await flooder.first("rooms")
+        with contextlib.suppress(ConnectionClosed):
+            for _nth in range(10_000):
+                await flooder.send('{"type":"nonsense"}')
+        assert await flooder.closed() == 4429
+
+
+async def test_a_new_socket_is_no_new_allowance(server, room, bob):
+    session = await sign_in(bob)
+    async with Page(server, room, session) as flooder:
+        for _nth in range(200):
+            await flooder.send('{"type":"nonsense"}')
+        assert await flooder.closed() == 4429
+    await asyncio.sleep(2)
+    async with Page(server, room, session) as back:
+        assert (await back.post("me again"))["code"] == "slow_down"
+        await asyncio.sleep(8)
+        await back.say("slower now")
+
+
+async def test_one_socket_too_many_is_told_so_and_the_others_stay(
+    serve, room, alice, bob
+):
+    server = serve(SOCKETS_PER_PERSON=3)
+    session = await sign_in(bob)
+    async with AsyncExitStack() as stack:
+        lines = [Page(server, room, session), Page(server, room, session)]
+        lines.append(Line(server, "/ws/rooms/", session))
+        for line in lines:
+            await stack.enter_async_context(line)
+        await lines[-1].first("rooms")
+        for path in ("/ws/rooms/lobby/", "/ws/rooms/"):
+            async with Line(server, path, session) as one_more:
+                assert await one_more.closed() == 4409
+                (farewell,) = one_more.of_type("error")
+                assert farewell["code"] == "4409"
+                assert "3 connections" in farewell["detail"]
+        async with Page(server, room, await sign_in(alice)) as other:
+            await lines[0].seen(await other.say("all are here"))
+        assert not any(line.close_code for line in lines)
+        await stack.pop_all().aclose()
+    async with Page(server, room, session) as again:  # the places are free again
+        await again.say("here I am")
 
 
 async def test_who_reads_too_slowly_is_closed_and_nobody_waits(serve, room, alice, bob):

@@ -6,20 +6,25 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from messaging import limits
+from messaging import limits, runtime
+from messaging.consumers import RoomsConsumer
+from messaging.drafts import Say, write_batch
+from messaging.hub import Hub
 from messaging.limits import ENTERING, Gate
 from messaging.models import Message
 from messaging.protocol import RETURN_WITHIN
-from rooms.models import Event, Node, Visit
+from rooms.models import Event, Installation, Node, Visit
 from rooms.models.attendance import DEAD_AFTER
 from rooms.rights import Refused
 from tests.live import Page, faults, sign_in
+from tests.wire import connect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,7 +64,7 @@ async def test_who_is_here_when_the_server_stops_is_told_when_to_come_back(
 
 
 async def test_pages_go_in_groups_and_nobody_comes_in_meanwhile(serve, room, bob):
-    server, key = serve(), await sign_in(bob)
+    server, key = serve(SOCKETS_PER_PERSON=200), await sign_in(bob)
     async with AsyncExitStack() as stack:
         lines = [Page(server, room, key) for _nth in range(100)]
         for line in lines:
@@ -157,6 +162,70 @@ async def test_who_finds_the_line_too_long_is_told_to_come_again(monkeypatch):
         assert refused.value.code == "busy"
     async with gate.passing():
         assert gate.in_line == 1
+
+
+async def test_who_asks_for_a_replay_and_does_not_read_keeps_nobody_out(
+    serve, room, alice, bob
+):
+    server = serve(SOCKETS_PER_PERSON=2 * ENTERING)
+    says = [Say(room.pk, alice, f"long-{nth}", "x" * 8_000) for nth in range(400)]
+    await sync_to_async(write_batch)(says)
+    session, other = await sign_in(bob), await sign_in(alice)
+    epoch = (await sync_to_async(Installation.current)()).epoch
+    path = f"/ws/rooms/{room.slug}/?after=4&epoch={epoch}"
+    deaf = [
+        await connect(server.port, path, f"sessionid={session}", lambda *_: None)
+        for _nth in range(ENTERING)
+    ]
+    for wire in deaf:
+        wire.transport.pause_reading()
+    await asyncio.sleep(1)
+    began = time.monotonic()
+    async with Page(server, room, other):
+        assert time.monotonic() - began < 3
+    for wire in deaf:
+        wire.drop()
+
+
+async def test_who_reads_slowly_gets_a_whole_replay(serve, room, alice, bob):
+    server = serve()
+    says = [Say(room.pk, alice, f"long-{nth}", "x" * 8_000) for nth in range(400)]
+    await sync_to_async(write_batch)(says)
+    epoch = (await sync_to_async(Installation.current)()).epoch
+    session, frames = await sign_in(bob), []
+    path = f"/ws/rooms/{room.slug}/?after=4&epoch={epoch}"
+
+    def hear(opcode, payload):
+        frames.append(payload)
+        wire.transport.pause_reading()
+        asyncio.get_running_loop().call_later(0.1, wire.transport.resume_reading)
+
+    wire = await connect(server.port, path, f"sessionid={session}", hear)
+    seqs = []
+    async with asyncio.timeout(30):
+        while not seqs or seqs[-1] < 405:  # their own coming is the last one
+            await asyncio.sleep(0.2)
+            read = [json.loads(frame) for frame in frames]
+            batches = [frame["events"] for frame in read if frame["type"] == "events"]
+            seqs = [event["seq"] for batch in batches for event in batch]
+    assert seqs == list(range(5, 406))
+    wire.drop()
+
+
+async def test_a_cancelled_application_leaves_no_socket_behind(monkeypatch):
+    """Daphne overlooks one that was cancelled, and its socket would stay open."""
+    sent = []
+
+    async def receive():
+        raise asyncio.CancelledError
+
+    async def send(message):
+        sent.append(message)
+
+    monkeypatch.setattr(runtime, "_current", SimpleNamespace(hub=Hub()))
+    with pytest.raises(asyncio.CancelledError):
+        await RoomsConsumer()({"type": "websocket"}, receive, send)
+    assert (sent[-1]["type"], sent[-1]["code"]) == ("websocket.close", 1012)
 
 
 # Without an answer of the database ----------------------------------------------------
