@@ -29,8 +29,8 @@ def session_watch(get_response):
 
 
 def _row(request, sessions):
-    key = request.session.session_key
-    return sessions.defer("session_data").filter(pk=key).first()
+    name = Session.hash_of(request.session.session_key)
+    return sessions.defer("session_data").filter(pk=name).first()
 
 
 def _note(request, session):

@@ -149,7 +149,8 @@ class SessionQuerySet(models.QuerySet):
         )
 
     def besides(self, session_key):
-        return self.exclude(session_key=session_key)
+        """All but that of the key, which is the cookie's; None leaves nothing out."""
+        return self.exclude(pk=Session.hash_of(session_key)) if session_key else self
 
 
 class Session(AbstractBaseSession):
@@ -157,6 +158,8 @@ class Session(AbstractBaseSession):
 
     SEEN_EVERY = timedelta(minutes=1)
 
+    # Its hash: who reads the table, or a copy of it, cannot sign in with that.
+    session_key = models.CharField(_("session key"), max_length=64, primary_key=True)
     user = models.ForeignKey(User, models.CASCADE, null=True, related_name="sessions")
     browser = models.CharField(_("browser"), max_length=200, blank=True)
     address = models.GenericIPAddressField(_("address"), null=True)
@@ -164,7 +167,7 @@ class Session(AbstractBaseSession):
 
     objects = BaseSessionManager.from_queryset(SessionQuerySet)()
 
-    successor = None  # the key under which the browser goes on, where it got a new one
+    successor = None  # the hash of the key that the browser goes on with, if it got one
 
     @classmethod
     def get_session_store_class(cls):
@@ -180,10 +183,16 @@ class Session(AbstractBaseSession):
             *args, force_update=force_update, update_fields=update_fields, **kwargs
         )
 
+    @staticmethod
+    def hash_of(session_key):
+        """What a session is known by outside of its cookie: SHA-256, in hex. A key has
+        160 random bits, so nobody finds it by trying."""
+        return sha256((session_key or "").encode()).hexdigest()
+
     @property
     def handle(self):
-        """What the session is called on a page, where the key would be a password."""
-        return sha256(self.session_key.encode()).hexdigest()[:16]
+        """What the session is called on a page."""
+        return self.pk[:16]
 
     @property
     def browser_in_words(self):

@@ -3,11 +3,15 @@
 The cache says what a session holds. Whether it has ended, PostgreSQL says, at every
 request (accounts.middleware) and for every socket: so a sign-out holds at once, also
 one that Redis missed because it was away.
+
+Whoever has a session's key is that person. Only the browser's cookie holds it: table,
+cache and all else know the session by the key's hash (`Session.hash_of`).
 """
 
 import re
 from functools import partial
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
@@ -15,6 +19,7 @@ from django.core.cache import caches
 from django.db import transaction
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
+from django.utils import timezone
 
 from accounts.models import Session
 from accounts.signals import session_ended
@@ -28,13 +33,13 @@ def person_of(session_key):
     if not OWN_KEY.fullmatch(session_key or ""):
         return None
     sessions = Session.objects.alive().select_related("user")
-    session = sessions.filter(pk=session_key).first()
+    session = sessions.filter(pk=Session.hash_of(session_key)).first()
     return session.user if session and session.is_proven() else None
 
 
-def alive(session_keys):
-    """Those of the keys whose sessions have not ended, as a set."""
-    sessions = Session.objects.alive().filter(pk__in=session_keys)
+def alive(hashes):
+    """Those of the hashes of keys whose sessions have not ended, as a set."""
+    sessions = Session.objects.alive().filter(pk__in=hashes)
     return set(sessions.values_list("pk", flat=True))
 
 
@@ -45,8 +50,12 @@ class SessionStore(db.SessionStore):
     def get_model_class(cls):
         return Session
 
+    @property
+    def _hash(self):
+        return Session.hash_of(self.session_key)
+
     def load(self):
-        data = _cache().get(_entry(self.session_key))
+        data = _cache().get(_entry(self._hash))
         return data if isinstance(data, dict) else self._load_from_table()
 
     def _load_from_table(self):
@@ -55,36 +64,63 @@ class SessionStore(db.SessionStore):
             return {}
         data = self.decode(session.session_data)
         lasts = min(CACHED_FOR, self.get_expiry_age(expiry=session.expire_date))
-        _cache().set(_entry(self.session_key), data, lasts)
+        _cache().set(_entry(self._hash), data, lasts)
         return data
+
+    def _get_session_from_db(self):
+        session = self._stored().first()
+        if session is None:
+            self._session_key = None
+        return session
+
+    async def _aget_session_from_db(self):
+        session = await self._stored().afirst()
+        if session is None:
+            self._session_key = None
+        return session
+
+    def _stored(self):
+        return Session.objects.filter(pk=self._hash, expire_date__gt=timezone.now())
+
+    def exists(self, session_key):
+        return super().exists(Session.hash_of(session_key))
+
+    async def aexists(self, session_key):
+        return await super().aexists(Session.hash_of(session_key))
 
     def save(self, must_create=False):
         super().save(must_create)
-        _cache().delete(_entry(self.session_key))
+        _cache().delete(_entry(self._hash))
 
     async def asave(self, must_create=False):
         await super().asave(must_create)
-        await _cache().adelete(_entry(self.session_key))
+        await _cache().adelete(_entry(self._hash))
 
     def delete(self, session_key=None):
         key = session_key or self.session_key
-        for session in Session.objects.filter(pk=key):
-            session.successor = self.session_key if self.session_key != key else None
+        for session in Session.objects.filter(pk=Session.hash_of(key)):
+            session.successor = self._hash if self.session_key != key else None
             session.delete()
 
+    async def adelete(self, session_key=None):
+        await sync_to_async(self.delete)(session_key)
+
     def create_model_instance(self, data):
-        session = super().create_model_instance(data)
-        session.user_id = data.get(SESSION_KEY)
-        return session
+        return _hashed(super().create_model_instance(data), data)
 
     async def acreate_model_instance(self, data):
-        session = await super().acreate_model_instance(data)
-        session.user_id = data.get(SESSION_KEY)
-        return session
+        return _hashed(await super().acreate_model_instance(data), data)
 
     def _validate_session_key(self, key):
         # A cookie can hold anything, such as a NUL, over which PostgreSQL stumbles.
         return bool(key and OWN_KEY.fullmatch(key))
+
+
+def _hashed(session, data):
+    """As it is stored: Django gave it the key itself, and does not know its person."""
+    session.session_key = Session.hash_of(session.session_key)
+    session.user_id = data.get(SESSION_KEY)
+    return session
 
 
 @receiver(post_delete, sender=Session)
@@ -94,7 +130,7 @@ def _tell_end(instance, **_signal):
     tell = partial(
         session_ended.send_robust,
         sender=Session,
-        session_key=instance.pk,
+        session_hash=instance.pk,
         successor=instance.successor,
     )
     transaction.on_commit(tell)
@@ -104,5 +140,5 @@ def _cache():
     return caches[settings.SESSION_CACHE_ALIAS]
 
 
-def _entry(session_key):
-    return f"session:{session_key}"
+def _entry(session_hash):
+    return f"session:{session_hash}"

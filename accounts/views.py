@@ -11,7 +11,7 @@ from django.views.decorators.http import (
 )
 
 from accounts.forms import NameForm
-from accounts.models import User
+from accounts.models import Session, User
 
 
 @login_required
@@ -44,7 +44,7 @@ def sessions(request):
         request,
         "account/sessions.html",
         {
-            "current": own.filter(pk=current).first(),
+            "current": own.filter(pk=Session.hash_of(current)).first(),
             "others": own.besides(current),
         },
     )

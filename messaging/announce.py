@@ -22,9 +22,9 @@ def _grown(room_id, epoch, events, **_signal):
         _tell(live, live.hub.grown, room_id, epoch, records)
 
 
-def _ended(session_key, successor, **_signal):
+def _ended(session_hash, successor, **_signal):
     if live := runtime.current():
-        _tell(live, live.hub.session_ended, session_key, successor is not None)
+        _tell(live, live.hub.session_ended, session_hash, successor is not None)
 
 
 def _tell(live, call, *args):

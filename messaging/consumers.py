@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import Session
 from accounts.sessions import person_of
 from messaging import background, commands, metrics, protocol, runtime
 from messaging.drafts import Arrive, Depart, Say
@@ -55,7 +56,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         super().__init__(*args, **kwargs)
         self.user = None
         self.language = None
-        self.session_key = ""
+        self.session_hash = ""
         self.feed = None
         self.frames = None  # the server's frame writer, if it has one
         self._bucket = None
@@ -109,9 +110,9 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
     async def _sign_in(self):
         cookies = self.scope.get("cookies", {})
-        self.session_key = cookies.get(settings.SESSION_COOKIE_NAME, "")
-        if self.session_key:
-            self.user = await in_database(person_of, self.session_key)
+        if session_key := cookies.get(settings.SESSION_COOKIE_NAME):
+            self.session_hash = Session.hash_of(session_key)
+            self.user = await in_database(person_of, session_key)
         if self.user is None:
             raise Shut(Close.SIGNED_OUT, _("You are signed out."))
         live = runtime.current()

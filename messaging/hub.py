@@ -7,7 +7,6 @@ it likes, and every socket still gets each number once, in order.
 """
 
 import asyncio
-import hashlib
 import logging
 import random
 import time
@@ -381,11 +380,6 @@ class Groups(defaultdict):
             del self[key]
 
 
-def digest(session_key: str) -> str:
-    """What a session is called between processes: a key does not travel."""
-    return hashlib.sha256(session_key.encode()).hexdigest()
-
-
 class Hub:
     """All feeds and sockets of one process, and what keeps them true."""
 
@@ -395,7 +389,7 @@ class Hub:
         self.sockets: set = set()
         self._shown_here: set = set()
         self.here: dict[str, int] = {}  # {slug: people}
-        self._by_session = Groups()  # by digest
+        self._by_session = Groups()  # by the hash of its key
         self._by_person = Groups()  # by id
         self._opening: dict[int, asyncio.Task] = {}
         self._heard_of: set[int] = set()  # rooms with news while they were opened
@@ -407,7 +401,7 @@ class Hub:
     def enroll(self, socket) -> None:
         """From now on the socket ends with its session."""
         self.sockets.add(socket)
-        self._by_session.add(digest(socket.session_key), socket)
+        self._by_session.add(socket.session_hash, socket)
         self._by_person.add(socket.user.pk, socket)
 
     def sockets_of(self, user) -> int:
@@ -435,7 +429,7 @@ class Hub:
         """Forget a socket; as often as one likes."""
         self.sockets.discard(socket)
         self._shown_here.discard(socket)
-        self._by_session.drop(digest(socket.session_key), socket)
+        self._by_session.drop(socket.session_hash, socket)
         self._by_person.drop(socket.user and socket.user.pk, socket)
         if feed := socket.feed:
             feed.leave(socket)
@@ -512,9 +506,9 @@ class Hub:
         elif room_id in self._opening:
             self._heard_of.add(room_id)
 
-    def session_ended(self, session_key: str, goes_on: bool) -> None:
-        """This process ended a session; the same browser may go on with another."""
-        name = digest(session_key)
+    def session_ended(self, name: str, goes_on: bool) -> None:
+        """This process ended a session (`name` is its key's hash); the same browser may
+        go on with another."""
         self.relay.publish_session_end(name, goes_on)
         background.start(self._end_session(name, goes_on))
 
@@ -572,7 +566,7 @@ class Hub:
         """Close the sockets whose sessions ended without a word: Redis was away."""
         while True:
             await asyncio.sleep(SWEEP_EVERY)
-            keys = {socket.session_key for socket in self.sockets}
-            for some in slices(list(keys), SESSIONS_AT_ONCE):
-                for key in set(some) - await in_database(alive, some):
-                    await self._end_session(digest(key))
+            names = {socket.session_hash for socket in self.sockets}
+            for some in slices(list(names), SESSIONS_AT_ONCE):
+                for name in set(some) - await in_database(alive, some):
+                    await self._end_session(name)

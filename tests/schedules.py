@@ -263,7 +263,7 @@ class Socket(Received):
 
     def __init__(self, world, user, name, *, waits=()):
         self.world, self.user, self.name = world, user, name
-        self.session_key = name
+        self.session_hash = name
         self.waits = waits  # the names of those of its methods that take time
         self.arrival = self.start = None
         self.feed = self.frames = self.closed = None

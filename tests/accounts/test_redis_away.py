@@ -81,6 +81,12 @@ def test_redis_holds_the_session_as_json_for_a_minute(browser, redis_server):
     assert json.loads(redis_server.client.get(key))["_auth_user_id"] == str(user.pk)
 
 
+def test_redis_holds_no_key_of_a_session(browser, redis_server):
+    key = browser.cookies["sessionid"]
+    [entry] = sessions_in(redis_server)
+    assert key.encode() not in entry + redis_server.client.get(entry)
+
+
 def test_redis_forgets_a_session_that_ends(browser, redis_server):
     browser.sign_out()
     assert sessions_in(redis_server) == []

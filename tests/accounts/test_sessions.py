@@ -3,7 +3,11 @@ import re
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
 from django.utils import timezone
 
@@ -23,13 +27,18 @@ def key_of(client):
     return client.cookies["sessionid"].value
 
 
+def name_of(client):
+    """What the server knows a browser's session by."""
+    return Session.hash_of(key_of(client))
+
+
 @pytest.fixture
 def ended():
-    """The keys of the sessions that were told to have ended, with their successors."""
+    """The sessions that were told to have ended, with their successors."""
     told = {}
 
-    def hear(session_key, successor, **_signal):
-        told[session_key] = successor
+    def hear(session_hash, successor, **_signal):
+        told[session_hash] = successor
 
     session_ended.connect(hear)
     yield told
@@ -48,7 +57,7 @@ def test_one_sees_where_one_is_signed_in_in_plain_words(ann, sign_in):
     assert (
         "Safari on iPhone" in other and "192.0.2.7" in other and "in use now" in other
     )
-    ann.sessions.exclude(pk=key_of(here)).update(
+    ann.sessions.exclude(pk=name_of(here)).update(
         seen_at=timezone.now() - timedelta(hours=3)
     )
     assert "last seen 3\xa0hours ago" in here.get(PAGE).content.decode()
@@ -107,7 +116,7 @@ def test_one_ends_all_others(ann, sign_in, signed_in):
 def test_nobody_ends_a_session_of_another(ann, sign_in, signed_in, client):
     hers = sign_in("ann").client
     client.force_login(User.objects.create_user("mallory"))
-    handle = Session.objects.get(pk=key_of(hers)).handle
+    handle = Session.objects.get(pk=name_of(hers)).handle
     assert client.post(f"{PAGE}{handle}/end/").status_code == 404
     client.post(f"{PAGE}end/")
     assert signed_in(hers) == "Ann"
@@ -160,18 +169,18 @@ def test_a_page_asks_the_database_for_session_and_person_only(
 class TestEnded:
     def test_by_signing_out(self, ann, sign_in, ended):
         browser = sign_in("ann").client
-        key = key_of(browser)
+        name = name_of(browser)
         browser.post("/accounts/logout/")
-        assert ended == {key: None}
+        assert ended == {name: None}
 
     def test_from_the_page(self, ann, sign_in, ended):
         here, there = sign_in("ann").client, sign_in("ann").client
         here.post(f"{PAGE}end/")
-        assert ended == {key_of(there): None}
+        assert ended == {name_of(there): None}
 
     def test_by_a_new_password_elsewhere(self, ann, sign_in, ended, password):
         here, there = sign_in("ann").client, sign_in("ann").client
-        before = key_of(here)
+        before = name_of(here)
         data = {
             "oldpassword": password,
             "password1": "a new one 12",
@@ -179,24 +188,24 @@ class TestEnded:
         }
         here.post("/accounts/password/change/", data)
         # The browser that did it goes on under another key.
-        assert ended == {key_of(there): None, before: key_of(here)}
+        assert ended == {name_of(there): None, before: name_of(here)}
 
     def test_by_deactivating(self, ann, sign_in, ended):
         browser = sign_in("ann").client
         ann.is_active = False
         ann.save(update_fields=["is_active"])
-        assert ended == {key_of(browser): None}
+        assert ended == {name_of(browser): None}
 
     def test_by_deleting_the_person(self, ann, sign_in, ended):
         browser = sign_in("ann").client
         User.objects.filter(pk=ann.pk).delete()
-        assert ended == {key_of(browser): None}
+        assert ended == {name_of(browser): None}
 
     def test_by_sweeping_out_the_expired(self, ann, sign_in, ended):
         browser = sign_in("ann").client
         ann.sessions.update(expire_date=timezone.now() - timedelta(seconds=1))
         call_command("clearsessions")
-        assert ended == {key_of(browser): None}
+        assert ended == {name_of(browser): None}
 
     def test_but_not_by_what_is_rolled_back(self, ann, sign_in, signed_in, ended):
         from django.db import transaction
@@ -207,6 +216,56 @@ class TestEnded:
             transaction.set_rollback(True)
         assert ended == {}
         assert signed_in(browser) == "Ann"
+
+
+# The key is the browser's alone -------------------------------------------------------
+
+
+def test_no_table_holds_a_key(ann, sign_in):
+    key = key_of(sign_in("ann").client)
+    [row] = Session.objects.values()
+    assert key not in str(row)
+    assert row["session_key"] == Session.hash_of(key)
+
+
+def test_who_reads_the_table_cannot_sign_in_with_it(ann, sign_in, signed_in):
+    name = name_of(sign_in("ann").client)
+    for stolen in (name, name[:32]):
+        thief = Client(headers={"cookie": f"sessionid={stolen}"})
+        assert signed_in(thief) is None
+        assert person_of(stolen) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cookie_of_the_former_release_stays_good(ann, sign_in, signed_in):
+    browsers = [sign_in("ann").client for _browser in range(2)]
+    rows = {key_of(browser): row_of(browser) for browser in browsers}
+    former = migrate([("accounts", "0002_security_record")])
+    former = former.get_model("accounts", "Session")
+    former.objects.bulk_create(
+        former(**row | {"session_key": key}) for key, row in rows.items()
+    )
+    migrate(MigrationLoader(None).graph.leaf_nodes())
+    assert [signed_in(browser) for browser in browsers] == ["Ann", "Ann"]
+    assert {row.pk for row in Session.objects.all()} == set(map(name_of, browsers))
+
+
+def row_of(client):
+    return Session.objects.filter(pk=name_of(client)).values().get()
+
+
+def migrate(targets):
+    """Bring the database to these migrations; the models as they are then."""
+    return MigrationExecutor(connection).migrate(targets).apps
+
+
+def test_the_async_engine_knows_the_same_sessions(ann, sign_in):
+    key = key_of(sign_in("ann").client)
+    assert async_to_sync(SessionStore(key).aload)()["_auth_user_id"] == str(ann.pk)
+    assert async_to_sync(SessionStore().aexists)(key)
+    async_to_sync(SessionStore(key).adelete)()
+    assert not Session.objects.exists()
+    assert async_to_sync(SessionStore(key).aload)() == {}
 
 
 # Whose session it is, for sockets -------------------------------------------------
@@ -235,13 +294,14 @@ def test_an_anonymous_session_is_nobodys(db):
 
 def test_an_expired_or_ended_session_and_the_inactive_are_nobody(ann, sign_in):
     expired, ended, inactive = (key_of(sign_in("ann").client) for _each in range(3))
-    Session.objects.filter(pk=expired).update(expire_date=timezone.now())
+    row = Session.objects.filter(pk=Session.hash_of(expired))
+    row.update(expire_date=timezone.now())
     SessionStore(ended).flush()
     assert person_of(expired) is person_of(ended) is None
     assert person_of(inactive) == ann
     User.objects.update(is_active=False)  # as by SQL, past save()
     assert person_of(inactive) is None
-    assert alive([inactive]) == set()
+    assert alive([Session.hash_of(inactive)]) == set()
 
 
 def test_a_password_changed_past_save_makes_the_session_nobodys(ann, sign_in):
@@ -267,14 +327,14 @@ def test_a_secret_key_that_is_forgotten_ends_all(ann, sign_in, settings):
     key = key_of(sign_in("ann").client)
     settings.SECRET_KEY = "n" * 50
     assert person_of(key) is None
-    assert Session.objects.filter(pk=key).exists()
+    assert Session.objects.filter(pk=Session.hash_of(key)).exists()
 
 
 def test_which_sessions_live_is_one_query(ann, sign_in, django_assert_num_queries):
-    live, dead = (key_of(sign_in("ann").client) for _browser in range(2))
-    SessionStore(dead).delete()
+    live, dead = (sign_in("ann").client for _browser in range(2))
+    SessionStore(key_of(dead)).delete()
     with django_assert_num_queries(1):
-        assert alive({live, dead, "a" * 32}) == {live}
+        assert alive({name_of(live), name_of(dead), "a" * 64}) == {name_of(live)}
 
 
 # Cookies that nobody was given ----------------------------------------------------

@@ -104,7 +104,8 @@ def sessions(people):
     """A session key of each, as signing in would make it."""
     until = timezone.now() + timezone.timedelta(days=1)
     store, made = SessionStore(), []
-    for person in people:
+    keys = [store._get_new_session_key() for _person in people]
+    for person, key in zip(people, keys, strict=True):
         data = {
             SESSION_KEY: str(person.pk),
             BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[0],
@@ -112,14 +113,14 @@ def sessions(people):
         }
         made.append(
             Session(
-                session_key=store._get_new_session_key(),
+                session_key=Session.hash_of(key),
                 session_data=store.encode(data),
                 expire_date=until,
                 user=person,
             )
         )
     Session.objects.bulk_create(made)
-    return [session.pk for session in made]
+    return keys
 
 
 def load(**plan):

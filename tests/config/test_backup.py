@@ -226,7 +226,8 @@ def fill(rows):
 
 
 def sign_in(browse, user):
-    return browse(user).session.session_key
+    """The session, as the table knows it."""
+    return Session.hash_of(browse(user).session.session_key)
 
 
 def test_who_is_signed_in_stays_so(talk, file, browse, bob):

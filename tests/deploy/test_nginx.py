@@ -11,6 +11,7 @@ import httpx
 import pytest
 from asgiref.sync import sync_to_async
 
+from accounts.models import Session
 from tests.deploy.conftest import settle
 from tests.deployment import Deployment, new_folder
 from tests.live import Line, Page
@@ -43,7 +44,7 @@ def raw(port, request):
 def address_of(deployment, key):
     """The address from which a session was last seen."""
     query = "SELECT host(address) FROM accounts_session WHERE session_key = %s"
-    [[address]] = deployment.postgres.execute(query, key)
+    [[address]] = deployment.postgres.execute(query, Session.hash_of(key))
     return address
 
 

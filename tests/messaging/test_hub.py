@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from messaging import background, history
 from messaging.drafts import Arrival, Say, write_batch
-from messaging.hub import MAX_GAP, Feed, Hub, digest
+from messaging.hub import MAX_GAP, Feed, Hub
 from messaging.protocol import Cursor
 from rooms.models import Head, Installation, Room
 from tests.schedules import Received, replayed
@@ -555,7 +555,7 @@ async def test_one_who_gives_up_leaves_a_fresh_start_whole(hub, feed, room, alic
 class Tab(Reader):
     """One of very many; to close it takes a while of the loop's time."""
 
-    session_key = "session"
+    session_hash = "session"
     feed = None
 
     async def shut(self, code, detail):
@@ -575,7 +575,7 @@ async def test_closing_a_thousand_sockets_holds_the_loop_up_for_nobody(
         [],
         {
             "shut_all": hub.shut_all,
-            "session": lambda *_: hub._end_session(digest("session")),
+            "session": lambda *_: hub._end_session("session"),
             "feed": feed._shut_all,
         }[by],
     )

@@ -200,7 +200,9 @@ async def test_a_session_that_ends_without_a_word_is_noticed(server, room, bob):
     """As when Redis is dead: another process ended it, and no hint came."""
     session = await sign_in(bob)
     async with Page(server, room, session) as two:
-        await sync_to_async(Session.objects.filter(pk=session).delete)()
+        await sync_to_async(
+            Session.objects.filter(pk=Session.hash_of(session)).delete
+        )()
         assert await two.closed(seconds=30) == 4401
 
 
