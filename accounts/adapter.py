@@ -1,17 +1,24 @@
 import logging
+from hashlib import sha256
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.internal import ratelimit
 from allauth.core.ratelimit import respond_429
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
+from django.core.cache import cache
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
+from accounts import known_browsers
+from accounts.models import User
+from accounts.names import fold
+from accounts.security_record import Kind, SecurityRecord
+
 logger = logging.getLogger(__name__)
 
+LOCKED_FOR = 5 * 60  # seconds, as ACCOUNT_RATE_LIMITS says
 WRONG = _("Name and password do not match.")
 
 
@@ -28,7 +35,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def is_open_for_signup(self, request):
         """Not before there is an admin: the first person is made at /welcome/."""
-        return get_user_model().objects.exists()
+        return User.objects.exists()
 
     def is_safe_url(self, url):
         """After signing in one goes to a page of ours, named by its path alone."""
@@ -38,14 +45,25 @@ class AccountAdapter(DefaultAccountAdapter):
         return reverse("accounts:profile")
 
     def pre_authenticate(self, request, **credentials):
-        try:
-            super().pre_authenticate(request, **credentials)
-        except ValidationError:
-            raise ImmediateHttpResponse(respond_429(request)) from None
-
-    def _get_login_attempts_cache_key(self, request, **credentials):
-        # Not by host, as in allauth: who guesses could try each port as another one.
-        return credentials.get("username") or credentials.get("email", "")
+        """Limits on failed attempts. What is locked is a name for one network, so that
+        a stranger elsewhere keeps nobody out; and a browser in which that person has
+        signed in before counts by itself, so that no neighbour does either."""
+        login = fold(credentials.get("username") or credentials.get("email", ""))
+        if browser := known_browsers.known(request, login):
+            limits = [("known_browser", f"{login} {browser}")]
+        else:
+            limits = [
+                ("sign_in", None),
+                ("login_failed", f"{login} {network(request)}"),
+            ]
+        for action, key in limits:
+            usage = ratelimit.consume(
+                request, app="allauth.account", action=action, key=key
+            )
+            if not usage:
+                note_lock_out(login, key or network(request))
+                raise ImmediateHttpResponse(respond_429(request))
+        self._login_failed_rl_usage = usage  # given back by allauth after a success
 
     def send_mail(self, template_prefix, email, context):
         """Send, with links to the site's own address, whatever `Host` was asked.
@@ -57,3 +75,15 @@ class AccountAdapter(DefaultAccountAdapter):
             super().send_mail(template_prefix, email, {**context, "site": site})
         except OSError as error:
             logger.error("The mail %s was not sent: %r", template_prefix, error)
+
+
+def network(request):
+    """Where a request comes from: the address, of IPv6 its /64, which one home has."""
+    return ratelimit.get_ip(request)
+
+
+def note_lock_out(login, key):
+    """Once for each time that something is locked, however often it is tried."""
+    name = sha256(f"{login} {key}".encode()).hexdigest()
+    if cache.add(f"locked:{name}", True, LOCKED_FOR):
+        SecurityRecord.objects.note(Kind.LOCK_OUT, User.objects.called(login))

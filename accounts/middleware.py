@@ -1,6 +1,7 @@
 from allauth.core.internal.httpkit import get_client_ip
 from django.contrib.auth.models import AnonymousUser
 
+from accounts import known_browsers
 from accounts.models import Session
 
 
@@ -23,6 +24,8 @@ def session_watch(get_response):
         just_signed_in = request.session.session_key != key
         if just_signed_in and (session := _row(request, Session.objects)):
             _note(request, session)
+            if request.user.is_authenticated:
+                known_browsers.remember(request, response)
         return response
 
     return middleware

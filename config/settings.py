@@ -184,6 +184,7 @@ if SECURE:
     # Browsers take a cookie so named from nobody but this host, over https.
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
+KNOWN_BROWSER_COOKIE_NAME = "__Host-browser" if SECURE else "browser"
 
 # What browsers may do -------------------------------------------------------------
 
@@ -270,8 +271,10 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rollcall] "
 ACCOUNT_PREVENT_ENUMERATION = "strict"
 # Of one length, which templates/429.html tells.
 ACCOUNT_RATE_LIMITS = {
-    "login": "100/5m/ip",
-    "login_failed": "30/5m/ip,10/5m/key",
+    "login": None,  # counted as `sign_in`, which spares known browsers
+    "sign_in": "100/5m/ip",
+    "login_failed": "30/5m/ip,10/5m/key",  # the key: a name and the network
+    "known_browser": "10/5m/key",
     "signup": "50/5m/ip",
     "reset_password": "20/5m/ip,3/5m/key",
     "reset_password_from_key": "20/5m/ip",
