@@ -18,6 +18,7 @@ from rooms.rights import rights
 from rooms.views import find_room
 
 MAX_PAGE = 200
+OWN_ROOMS = 100  # of somebody, beside a room; the list of rooms has them all
 LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one ended
 
 
@@ -30,9 +31,12 @@ def room(request, slug):
     if membership is None:
         return _offer(request, find_room(slug))
     room = membership.room
+    own_rooms = Room.objects.of(request.user).in_use().with_heads()
+    own_rooms = list(own_rooms[: OWN_ROOMS + 1])
     context = {
         "room": room,
-        "rooms": Room.objects.of(request.user).in_use().with_heads(),
+        "rooms": own_rooms[:OWN_ROOMS],
+        "has_more_rooms": len(own_rooms) > OWN_ROOMS,
         "membership": membership,
         "may": rights(request.user, membership.role),
         "kick_minutes": in_minutes(timedelta(seconds=settings.KICK_SECONDS)),

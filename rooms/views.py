@@ -18,8 +18,10 @@ from django.views.decorators.http import (
 )
 
 from accounts.models import User
+from rooms import directory
 from rooms.forms import RoomForm, WelcomeForm, is_new
 from rooms.models import Room
+from rooms.models.room import COUNTED_MEMBERS
 from rooms.rights import Refused
 from rooms.setup_code import is_needed
 
@@ -63,14 +65,15 @@ def welcome(request):
 @login_required
 @require_safe
 def index(request):
-    """All rooms, with how many people are in each now."""
-    roles = dict(request.user.memberships.values_list("room_id", "role"))
-    rooms = Room.objects.in_use().with_heads().with_member_counts()
-    rooms = list(rooms.order_by("-head__here", "slug"))
-    for room in rooms:
-        room.here = room.head.here
-        room.role = roles.get(room.pk)
-    return render(request, "rooms/index.html", {"rooms": rooms, "form": RoomForm()})
+    """The rooms, some at a time, with how many people are in each now."""
+    asked = directory.Question.of(request.GET)
+    context = {
+        "asked": asked,
+        "page": directory.look(request.user, asked),
+        "counted_members": COUNTED_MEMBERS,
+        "form": RoomForm(),
+    }
+    return render(request, "rooms/index.html", context)
 
 
 @login_required

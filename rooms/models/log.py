@@ -28,6 +28,13 @@ class Head(models.Model):
                 condition=models.Q(seq__gte=0, here__gte=0), name="head_counts_up"
             )
         ]
+        indexes = [
+            models.Index(
+                fields=["-here", "room"],
+                condition=models.Q(here__gt=0),
+                name="lively_rooms",
+            )
+        ]
 
     def __str__(self):
         return f"#{self.seq}"

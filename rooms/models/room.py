@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.translation import gettext, pgettext_lazy
@@ -22,6 +23,12 @@ from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, Role, may
 
 MAX_TOPIC = 200
 MAX_REASON = 200
+COUNTED_MEMBERS = 1_000
+COUNT_MEMBERS = """
+    SELECT count(*) FROM (
+        SELECT FROM rooms_membership WHERE room_id = rooms_room.id LIMIT %s
+    ) AS counted
+"""
 
 
 class RoomQuerySet(models.QuerySet):
@@ -41,7 +48,9 @@ class RoomQuerySet(models.QuerySet):
         return self.select_related("head")
 
     def with_member_counts(self):
-        return self.annotate(members_count=models.Count("memberships"))
+        """With `members_count`, which is COUNTED_MEMBERS + 1 at most: a page of rooms
+        costs the same however many members they have."""
+        return self.annotate(members_count=RawSQL(COUNT_MEMBERS, [COUNTED_MEMBERS + 1]))
 
     @transaction.atomic
     def found(self, name, owner, topic="", *, by_operator=False):
@@ -68,8 +77,12 @@ class Room(models.Model):
     """
 
     name = NameField(pgettext_lazy("of a room", "name"))
+    # Ordered by code point, as on any machine, so that one index finds a name, names
+    # that begin alike, and the next page of them.
     slug = FoldedNameField(
-        of="name", error_messages={"unique": _("There is a room of this name already.")}
+        of="name",
+        db_collation="C",
+        error_messages={"unique": _("There is a room of this name already.")},
     )
     topic = models.CharField(_("topic"), max_length=MAX_TOPIC, blank=True)
     floor = models.BigIntegerField(
@@ -87,6 +100,11 @@ class Room(models.Model):
         verbose_name_plural = _("rooms")
         constraints = [
             models.CheckConstraint(condition=Q(floor__gte=1), name="floor_is_a_number")
+        ]
+        indexes = [
+            models.Index(
+                fields=["slug"], condition=Q(archived_at=None), name="rooms_in_use"
+            )
         ]
 
     def __str__(self):

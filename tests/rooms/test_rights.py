@@ -263,7 +263,7 @@ def test_the_list_is_for_who_is_signed_in(world, browse):
         answer = world.browser(who, browse).get("/rooms/")
         with cell("list", who) as letter:
             if letter == "Y":
-                assert 'data-room="lobby"' in answer.content.decode()
+                assert 'href="/rooms/lobby/"' in answer.content.decode()
             else:
                 assert answer.headers["Location"].startswith("/accounts/login/")
 
