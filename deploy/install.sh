@@ -16,7 +16,9 @@ sudo deploy/install.sh --name chat.example.org [options]
   --certificate FILE  a certificate of your own, with its chain, and
   --key FILE          its key
   --email URL         the mail server, as smtp+tls://user:password@host:587
-  --sockets N         open sockets of one address (default 50; more for a big office)
+  --sockets N         open sockets of one address (default 1000, for an office)
+  --pages N           requests for pages that one address may send in a second, and four
+                      times as many at once (default 50)
   --dry-run           change nothing, and say what would be done
 
 What was given is kept in /etc/rollcall/install.conf, and need not be given again. Without
@@ -54,14 +56,14 @@ main() {
 
 dry=
 declare -A given=()
-name='' processes='' acme='' certificate='' key='' email='' sockets='' # see settle
+name='' processes='' acme='' certificate='' key='' email='' sockets='' pages='' # see settle
 
 read_options() {
     while (($#)); do
         case $1 in
             --dry-run) dry=yes && shift ;;
             --help) usage && exit ;;
-            --name | --processes | --acme | --certificate | --key | --email | --sockets)
+            --name | --processes | --acme | --certificate | --key | --email | --sockets | --pages)
                 (($# > 1)) || fail "$1 needs a value."
                 given[${1#--}]=$2
                 shift 2
@@ -78,11 +80,13 @@ settle_all() {
     settle certificate ""
     settle key ""
     settle email ""
-    settle sockets 50
+    settle sockets 1000
+    settle pages 50
     [[ $name =~ ^[a-z0-9-]+(\.[a-z0-9-]+)+$ ]] ||
         fail "--name must be a name such as chat.example.org; it is '$name'."
     [[ $processes =~ ^([1-9]|1[0-6])$ ]] || fail "--processes must be 1 to 16."
     [[ $sockets =~ ^[1-9][0-9]{0,5}$ ]] || fail "--sockets must be 1 to 999999."
+    [[ $pages =~ ^[1-9][0-9]{0,3}$ ]] || fail "--pages must be 1 to 9999."
     [[ ${certificate:+x} == "${key:+x}" ]] || fail "--certificate and --key go together."
     [[ -z $certificate || -z $acme ]] || fail "Give --acme or --certificate, not both."
 }
@@ -311,7 +315,7 @@ set_up_redis() {
 write_environment() {
     local setting
     step "Settings"
-    for setting in name processes acme certificate key email sockets; do
+    for setting in name processes acme certificate key email sockets pages; do
         echo "$setting=${!setting}"
     done | write "$etc/install.conf" 0600
     write "$etc/owner.env" 0600 < <(database_url rollcall_owner "$OWNER_PASSWORD")
@@ -422,6 +426,7 @@ export_nginx_values() {
     export NGINX_ERROR_LOG=/var/log/nginx/error.log
     export NGINX_ACCESS_LOG=/var/log/nginx/rollcall.log
     export SOCKETS_PER_ADDRESS=$sockets HANDSHAKES_PER_ADDRESS=10 DOORS_PER_ADDRESS=2
+    export PAGES_PER_ADDRESS=$pages PAGES_AT_ONCE=$((pages * 4))
     # A process lets in some 300 a second. Nobody stands in line longer than 10 s, for a page
     # gives up after 15 s (static/js/connection.js).
     export HANDSHAKES=$((processes * 200))

@@ -169,6 +169,8 @@ class Nginx(Family):
             "HANDSHAKES_PER_ADDRESS": 1000,
             "DOORS_PER_ADDRESS": 1000,
             "SOCKETS_PER_ADDRESS": 10_000,
+            "PAGES_PER_ADDRESS": 1000,
+            "PAGES_AT_ONCE": 10_000,
         }
 
     def is_ready(self):

@@ -271,7 +271,7 @@ def test_debians_own_redis_is_switched_off_and_ours_is_not():
 
 
 def test_nobody_waits_at_the_gate_for_longer_than_a_page_does():
-    values = "name=a.b processes=3 sockets=50; export_nginx_values; env"
+    values = "name=a.b processes=3 sockets=50 pages=50; export_nginx_values; env"
     page = (ROOT / "static" / "js" / "connection.js").read_text()
     patience = int(re.search(r"HANDSHAKE = ([\d_]+)", page)[1]) / 1000
     for text in (in_install(values), COMPOSE):
@@ -306,7 +306,7 @@ def test_secrets_are_made_once(tmp_path):
 
 def test_ones_own_settings_outlive_an_upgrade(tmp_path):
     script = (
-        "etc=$1 name=a.b processes=1 acme= certificate= key= email= sockets=50;"
+        "etc=$1 name=a.b processes=1 acme= certificate= key= email= sockets=5 pages=5;"
         "SECRET_KEY=k OWNER_PASSWORD=o APP_PASSWORD=a REDIS_PASSWORD=r;"
         'write() { cat >"$1.new"; mv "$1.new" "$1"; }; write_environment'
     )
@@ -338,7 +338,7 @@ def test_nginx_takes_what_the_installer_makes_of_its_files(find_program, scheme)
     folder = new_folder()
     certificate, key = make_certificate(folder)
     script = """
-        name=chat.example.org processes=3 sockets=50
+        name=chat.example.org processes=3 sockets=50 pages=50
         export_nginx_values
         export HTTP_LISTEN=$2 HTTPS_LISTEN=$3 METRICS_LISTEN=127.0.0.1:$4
         export CERTIFICATE=$5 CERTIFICATE_KEY=$6 SCHEME=$7 NGINX_RUN=$1
@@ -402,6 +402,26 @@ def test_services_can_do_what_they_do_and_no_more():
     assert service["ProtectSystem"] == "strict"
     for setting in ("NoNewPrivileges", "PrivateTmp", "ProtectHome", "RestrictRealtime"):
         assert service[setting] == "yes"
+
+
+# What Nginx's master does that ours do not, or what stands otherwise in Debian's unit.
+NGINX_OTHERWISE = {
+    *("User", "Group", "SupplementaryGroups", "StateDirectory", "StateDirectoryMode"),
+    *("UMask", "RemoveIPC"),  # they go with a user of its own
+    *("CapabilityBoundingSet", "ProtectHome", "SystemCallFilter"),
+}
+
+
+def test_nginx_can_do_what_it_does_and_no_more():
+    ours = read(DEPLOY / "systemd" / "hardening.conf")["Service"]
+    its = read(DEPLOY / "systemd" / "nginx.conf")["Service"]
+    same = {name: value for name, value in ours.items() if name not in NGINX_OTHERWISE}
+    assert len(same) > 15
+    assert {name: its.get(name) for name in same} == same
+    assert its["ProtectHome"] == "read-only"
+    assert its["SystemCallFilter"] == "@system-service"
+    assert "CAP_SYS" not in its["CapabilityBoundingSet"]
+    assert its["ReadWritePaths"] == "/run /var/lib/nginx /var/log/nginx"
 
 
 def test_systemd_finds_nothing_wrong(find_program, tmp_path):

@@ -58,6 +58,14 @@ def test_slow_visitors_are_let_go(nginx):
         assert f"{what} 10s;" in nginx["nginx.conf"]
 
 
+def test_all_limits_count_visitors_not_addresses(nginx):
+    keys = re.findall(r"limit_(?:req|conn)_zone (\S+)", nginx["nginx.conf"])
+    assert len(keys) == 6
+    # The third is all of them together; a visitor at a door is one who sends a POST.
+    assert set(keys) == {"$visitor", "$visitor_at_door", "$server_name"}
+    assert "POST $visitor;" in nginx["nginx.conf"]
+
+
 def test_backlog_and_buffers_are_those_of_the_list(nginx):
     for name in ("http.conf", "https.conf"):
         assert "backlog=4096 sndbuf=128k;" in nginx[name]

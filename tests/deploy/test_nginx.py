@@ -4,10 +4,13 @@ import asyncio
 import json
 import re
 import socket
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 
 import httpx
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 
@@ -171,6 +174,7 @@ def test_a_hashed_file_is_packed_and_kept_for_ever(browser):
     assert response.headers["Content-Encoding"] == "gzip"
     assert response.headers["Content-Type"] == "text/css; charset=utf-8"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "ETag" in response.headers
 
 
@@ -325,3 +329,100 @@ def test_tries_at_the_door_are_limited_and_pages_are_not(strict):
         assert Counter(posts).keys() == {403, 429}
         assert posts[:20] == [403] * 20
         assert browser.get("/accounts/login/").status_code == 200
+
+
+# Of one's own: visitors of many addresses ------------------------------------------
+
+VISITOR = "X-Visitor"
+AT_ONCE = 4
+
+
+@pytest.fixture(scope="module")
+def narrow(deployable):
+    """One process, few pages for an address, and a header that says which that is."""
+    limits = {
+        "PAGES_PER_ADDRESS": 1,
+        "PAGES_AT_ONCE": AT_ONCE,
+        "SOCKETS_PER_ADDRESS": 3,
+    }
+    deployment = Deployment(new_folder(), daphnes=1, nginx=limits)
+    change(
+        deployment,
+        "http {",
+        f"http {{ set_real_ip_from 127.0.0.1; real_ip_header {VISITOR};",
+    )
+    deployment.start()
+    deployment.keys = settle(deployment)
+    yield deployment
+    deployment.stop()
+
+
+def change(deployment, old, new):
+    conf = deployment.nginx.etc / "nginx.conf"
+    assert conf.read_text().count(old) == 1
+    conf.write_text(conf.read_text().replace(old, new))
+
+
+def statuses(deployment, addresses, path="/accounts/login/"):
+    with httpx.Client(base_url=deployment.url) as client:
+        return Counter(
+            client.get(path, headers={VISITOR: address}).status_code
+            for address in addresses
+        )
+
+
+def test_pages_of_one_address_are_limited_and_no_others(narrow):
+    # The first, those at once, and what a second or two more allow.
+    assert 5 <= statuses(narrow, ["192.0.2.1"] * 20)[200] <= 9
+    assert statuses(narrow, [f"192.0.2.{nth}" for nth in range(2, 22)]) == {200: 20}
+
+
+def test_static_files_are_not_limited(narrow):
+    path = "/static/css/base.css"
+    assert statuses(narrow, ["192.0.2.50"] * 30, path) == {200: 30}
+
+
+@pytest.mark.parametrize("network", ["2001:db8:1:2", "2001:db8:0:a", "2001:0:a0d:0"])
+def test_an_ipv6_network_of_64_bits_is_one_visitor(narrow, network):
+    neighbours = [f"{network}:{nth:x}:{nth:x}:0:{nth}" for nth in range(1, 21)]
+    assert 5 <= statuses(narrow, neighbours)[200] <= 9
+    others = [f"2001:db8:f{nth:x}:{network[-1]}::1" for nth in range(20)]
+    if network == "2001:db8:1:2":
+        assert statuses(narrow, others) == {200: 20}
+
+
+async def test_it_is_one_visitor_to_the_limit_of_sockets_too(narrow, lobby):
+    def page(address):
+        cookie = f"sessionid={narrow.keys['ann']}"
+        headers = {"Cookie": cookie, VISITOR: address}
+        return Page(narrow, lobby, "", additional_headers=headers)
+
+    async with AsyncExitStack() as pages:
+        for nth in range(3):
+            await pages.enter_async_context(page(f"2001:db8:5::{nth}"))
+        with pytest.raises(Exception, match="HTTP 429"):
+            await page("2001:db8:5::4").__aenter__()
+        await pages.enter_async_context(page("2001:db8:6::4"))
+
+
+def test_pages_of_one_address_are_answered_so_many_at_once(narrow):
+    """Each waits for a table for a second, so that they come together."""
+    change(narrow, "page_rate:10m rate=1r/s", "page_rate:10m rate=1000r/s")
+    narrow.nginx.reload()
+    with (
+        psycopg.connect(narrow.postgres.url_as("postgres")) as holder,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        holder.execute("LOCK TABLE accounts_session")
+        answers = []
+        for _nth in range(20):
+            answers.append(threads.submit(signed_in, narrow, "192.0.2.60"))
+            time.sleep(0.02)
+        limited = Counter(answer.result().status_code for answer in answers)
+    assert limited.keys() == {503, 429}
+    assert limited[503] >= AT_ONCE
+
+
+def signed_in(deployment, address):
+    headers = {VISITOR: address, "Cookie": f"sessionid={deployment.keys['ann']}"}
+    return httpx.get(f"{deployment.url}/rooms/", headers=headers, timeout=20)
