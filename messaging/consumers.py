@@ -19,6 +19,7 @@ from messaging.drafts import Arrive, Depart, Say
 from messaging.gateway import LOST, in_database
 from messaging.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
+from messaging.turns import Turn
 from messaging.writer import Unknown
 from rooms.models import Room
 from rooms.models.attendance import Cause
@@ -210,6 +211,7 @@ class RoomConsumer(PersonConsumer):
         self._seen = None  # the number from which it has to be sent the log
         self._cause = Cause.TIMED_OUT
         self._answering = set()
+        self._last_turn = None
 
     async def enter(self):
         live = runtime.current()
@@ -294,15 +296,16 @@ class RoomConsumer(PersonConsumer):
             detail = _("Slow down: that was not sent.")
             await self.deliver(protocol.error("slow_down", detail, post.key))
             return
-        answering = asyncio.create_task(self._answer(post))
+        self._last_turn = turn = Turn(self._last_turn)
+        answering = asyncio.create_task(self._answer(post, turn))
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
 
-    async def _answer(self, post):
+    async def _answer(self, post, turn):
         began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                frame = await self._do(post)
+                frame = await self._do(post, turn)
             metrics.ACK.observe(time.monotonic() - began)
         except Refused as refused:
             frame = protocol.error(refused.code, refused.detail, post.key)
@@ -315,18 +318,32 @@ class RoomConsumer(PersonConsumer):
             metrics.UNKNOWN.inc()
             detail = _("Something went wrong here. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
+        finally:
+            turn.end()
         await self.deliver(frame)
 
-    async def _do(self, post):
+    async def _do(self, post, turn):
         parsed = commands.parse(post.body)
         if isinstance(parsed, commands.Speech):
-            meant = (parsed.body, parsed.me, self.feed.epoch)
-            say = Say(self.room_id, self.user, post.key, *meant)
-            return protocol.ack(post.key, await runtime.current().writer.write(say))
+            seq = await self._say(post.key, parsed, self.feed.epoch, turn)
+            return protocol.ack(post.key, seq)
+        await turn.after_answer()
         done = await runtime.current().act(parsed, self.user, self.room_id)
         if isinstance(done, str):
             return protocol.notice(done, post.key)
         return protocol.ack(post.key, done.seq)
+
+    async def _say(self, key, speech, epoch, turn):
+        """Have it rendered, then written when it is its turn; its number."""
+        live = runtime.current()
+        html = await live.rendering.to_html(self.user.pk, speech.body)
+        say = Say(
+            self.room_id, self.user, key, speech.body, speech.me, epoch=epoch, html=html
+        )
+        await turn.come()
+        outcome = live.writer.take(say)
+        turn.pass_on()
+        return await outcome
 
 
 def _room_id(slug):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from messaging import metrics
 from messaging.models import Message
-from messaging.rendering.markdown import to_html
+from messaging.rendering.plain import to_plain_html
 from rooms import attendance
 from rooms.log import Log, writing
 from rooms.models import Event, Membership, Node
@@ -29,7 +29,7 @@ class Say:
     body: str
     me: bool = False
     epoch: str | None = None  # of the log that it was meant for, where that is known
-    html: str = ""
+    html: str = ""  # "": that of plain text
 
 
 @dataclass(slots=True, eq=False)
@@ -68,9 +68,6 @@ def write_batch(drafts: list[Draft]) -> list[Fate]:
     Raises what the database raises; then none of them was stored, unless the line
     broke while it committed.
     """
-    for draft in drafts:
-        if isinstance(draft, Say) and not draft.html:
-            draft.html = to_html(draft.body)
     with writing(*{draft.room_id for draft in drafts}) as log:
         fates: dict[Draft, Fate] = {}
         standings = _standings(drafts)
@@ -132,8 +129,9 @@ def _say(log: Log, drafts: list[Say], standings) -> dict:
 def _append(log: Log, draft: Say) -> Message:
     extra = {"me": True} if draft.me else {}
     event = log.append(draft.room_id, Event.Kind.MESSAGE, draft.user, **extra)
+    html = draft.html or to_plain_html(draft.body)
     event.message = Message(
-        event=event, author=draft.user, key=draft.key, body=draft.body, html=draft.html
+        event=event, author=draft.user, key=draft.key, body=draft.body, html=html
     )
     return event.message
 

@@ -36,6 +36,21 @@ UNKNOWN = Counter(
     "rollcall_unknown_outcomes", "Posts answered try_later: perhaps stored."
 )
 
+# Rendering
+RENDERING = Histogram(
+    "rollcall_rendering_seconds",
+    "What a worker took to format a text.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
+)
+STORED_PLAIN = Counter(
+    "rollcall_texts_stored_plain",
+    "Texts that were stored without their formatting, by why.",
+    ["because"],
+)
+RENDERERS_KILLED = Counter(
+    "rollcall_rendering_workers_killed", "Workers that ended in the middle of a text."
+)
+
 # Delivering
 DELIVERY = Histogram(
     "rollcall_delivery_seconds",
@@ -81,11 +96,18 @@ LOCKED = Gauge("rollcall_rooms_locked", "Rooms that somebody else holds the lock
 PAGES_WAITING = Gauge(
     "rollcall_pages_waiting", "Requests for pages that wait for their turn."
 )
+TEXTS_WAITING = Gauge(
+    "rollcall_rendering_waiting", "Texts that wait for a rendering worker."
+)
+RENDERERS = Gauge("rollcall_rendering_workers", "Rendering workers that are ready.")
 HINTS = Gauge("rollcall_hints_connected", "1 while Redis carries hints, else 0.")
 
 # A counter that is not there until it counts hides its first step from rate().
 for how in ("news", "poll", "join"):
     GAPS.labels(how)
+PLAIN_BECAUSE = ("late", "minute", "busy", "fault")
+for why in PLAIN_BECAUSE:
+    STORED_PLAIN.labels(why)
 for reason in ("ahead", "cleared", "epoch", "gap"):
     RESETS.labels(reason)
 _BY_US = {code: CLOSED.labels(int(code)) for code in Close}
@@ -110,6 +132,8 @@ def watch(live):
     ROOMS.set_function(lambda: len(live.hub.feeds))
     WAITING.set_function(lambda: live.writer.waiting)
     LOCKED.set_function(lambda: live.writer.locked)
+    TEXTS_WAITING.set_function(lambda: live.rendering.waiting)
+    RENDERERS.set_function(lambda: live.rendering.workers)
     HINTS.set_function(lambda: live.hub.relay.is_connected)
     REGISTRY.register(Pool())
 

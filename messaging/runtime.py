@@ -13,6 +13,7 @@ from messaging.hub import Hub
 from messaging.limits import Bucket, Gate
 from messaging.loop import LoopLag
 from messaging.presence import Presence
+from messaging.rendering.pool import Pool
 from messaging.writer import Writer
 from rooms.rights import Refused
 
@@ -27,6 +28,7 @@ class Runtime:
 
     def __init__(self):
         self.loop = asyncio.get_running_loop()
+        self.rendering = Pool()
         self.writer = Writer()
         self.hub = Hub()
         self.presence = Presence(self.hub)
@@ -41,6 +43,7 @@ class Runtime:
             self.loop.create_task(_keep_running(work))
             for work in (
                 self.presence.beat,
+                self.rendering.keep,
                 hub.poll,
                 hub.sweep_sessions,
                 relay.listen,

@@ -62,12 +62,17 @@ class Writer:
     async def write(self, draft: Draft):
         """Have the draft written. Returns when it is committed; raises Refused, or
         Unknown."""
+        return await self.take(draft)
+
+    def take(self, draft: Draft) -> asyncio.Future:
+        """Put the draft in its queue. A future of what `write` returns or raises;
+        raises Refused where too much waits."""
         queue = self._aside.get(draft.room_id, self._shared)
         if len(queue) >= MAX_WAITING and not isinstance(draft, Depart):
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
         queue.add([(draft, done)])
-        return await done
+        return done
 
     @property
     def waiting(self) -> int:

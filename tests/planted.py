@@ -52,10 +52,10 @@ def answers_twice():
 
     answer = RoomConsumer._answer
 
-    async def talkative(self, post):
-        await answer(self, post)
+    async def talkative(self, post, turn):
+        await answer(self, post, turn)
         if MARK in post.body:
-            await answer(self, post)
+            await answer(self, post, turn)
 
     RoomConsumer._answer = talkative
 

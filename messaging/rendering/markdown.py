@@ -3,20 +3,25 @@
 CommonMark without raw HTML and images by markdown-it-py, colours for code by Pygments
 (classes, no inline styles), and over all of it nh3, which lets through only what the
 lists here name. Behind it stands the page's content security policy.
+
+The time this takes is bounded for every input that we know (`make fuzz` looks for
+others), but not by proof: so a server calls it in a worker, which has a deadline.
 """
 
 import re
-from html import escape
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
+
+from messaging.rendering.languages import lexer_of, weight_of
+from messaging.rendering.plain import to_html_if_plain, to_plain_html
 
 MAX_HTML = 64 * 1024
-MAX_COLOURED = 2_000  # characters of code; a lexer's time is not bounded by its input
+MAX_COLOURED = 2_000  # characters of code with colours in one message
+MAX_CELLS = 1_000  # of all tables; short rows are filled up, so few letters make many
 MAX_LINKS = 100  # found in the text; the finder looks at all that follows each of them
 
 TAGS = {
@@ -28,41 +33,37 @@ ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
 SCHEMES = {"http", "https", "mailto"}
 CODE_CLASS = re.compile(r"[a-z0-9]{1,3}")  # as Pygments names them: "k", "s1", "kc"
 
-# A line that begins with a letter and has none of these has nothing that Markdown, the
-# finder of links or HTML would read otherwise: most of what is said, at a tenth of the
-# price. (A test compares the two ways.)
-PLAIN = re.compile(r"[^\W\d_](?:[^\s\x00-\x1f\x7f-\x9f\\`*_\[\]<>&~|@/]| )*")
 LINK = re.compile("//|mailto:", re.I)
 _formatter = HtmlFormatter(nowrap=True)
 
 
 def _colour(code, language, _attributes):
-    if not language or len(code) > MAX_COLOURED:
+    if not weight_of(language):
         return ""
-    try:
-        lexer = get_lexer_by_name(language)
-    except ClassNotFound:
-        return ""
-    return highlight(code, lexer, _formatter)
+    return highlight(code, lexer_of(language), _formatter)
 
 
-def _parser(linkify):
+def _parser(links, tables):
     options = {
         "html": False,
-        "linkify": linkify,
+        "linkify": links,
         "breaks": True,
         "highlight": _colour,
         "maxNesting": 20,
     }
     parser = MarkdownIt("commonmark", options)
-    parser.enable(["linkify", "strikethrough", "table"])
+    parser.enable(["linkify", "strikethrough", *(["table"] if tables else [])])
     parser.disable(["image", "html_block", "html_inline"])
     # A link begins with a scheme: "setup.py" and "e.g.this" are no addresses.
     parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     return parser
 
 
-_with_links, _without = _parser(linkify=True), _parser(linkify=False)
+_parsers = {
+    (links, tables): _parser(links, tables)
+    for links in (True, False)
+    for tables in (True, False)
+}
 
 
 def _keep_attribute(tag, name, value):
@@ -74,11 +75,48 @@ def _keep_attribute(tag, name, value):
 
 def to_html(body):
     """`body` (Markdown) as clean HTML of at most 64 KiB; plain text if it is more."""
-    if PLAIN.fullmatch(body):
-        return f"<p>{body.rstrip()}</p>"
-    parser = _with_links if len(LINK.findall(body)) <= MAX_LINKS else _without
-    html = nh3.clean(
-        parser.render(body),
+    if html := to_html_if_plain(body):
+        return html
+    html = clean(_render(body))
+    shown = html and len(html.encode()) <= MAX_HTML
+    return html if shown else to_plain_html(body)
+
+
+def _render(body):
+    parser = _parsers[_has_few_links(body), _has_few_cells(body)]
+    tokens = parser.parse(body)
+    _bound_colours(tokens)
+    return parser.renderer.render(tokens, parser.options, {})
+
+
+def _has_few_links(body):
+    return len(LINK.findall(body)) <= MAX_LINKS
+
+
+def _has_few_cells(body):
+    """Whether all lines could be rows as wide as the widest without too many cells."""
+    lines = body.split("\n")
+    columns = 1 + max(line.count("|") for line in lines)
+    return columns * len(lines) <= MAX_CELLS
+
+
+def _bound_colours(tokens):
+    left = MAX_COLOURED
+    for token in tokens:
+        if token.type == "fence":
+            left -= weight_of(_language(token)) * len(token.content)
+            if left < 0:
+                token.info = ""
+
+
+def _language(fence):
+    return (unescapeAll(fence.info).split() or [""])[0]
+
+
+def clean(html):
+    """`html` with nothing in it but what the lists here name."""
+    return nh3.clean(
+        html,
         tags=TAGS,
         attributes={**ATTRIBUTES, "span": {"class"}},
         attribute_filter=_keep_attribute,
@@ -86,9 +124,3 @@ def to_html(body):
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     ).strip()
-    return html if len(html.encode()) <= MAX_HTML else to_plain_html(body)
-
-
-def to_plain_html(body):
-    """`body` as it was typed, its lines kept."""
-    return "<p>" + escape(body.strip()).replace("\n", "<br>") + "</p>"

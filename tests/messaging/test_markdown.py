@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging.rendering.markdown import MAX_HTML, PLAIN, SCHEMES, TAGS, to_html
+from messaging.rendering.markdown import MAX_HTML, SCHEMES, TAGS, to_html
+from messaging.rendering.plain import PLAIN
+from tests.slow import SLOW, table
 
 SAID = {
     "plain": ("hi", "<p>hi</p>"),
@@ -56,11 +58,44 @@ def test_unknown_language_is_shown_as_it_is():
     assert "<code>x = 1\n</code>" in to_html("```klingon\nx = 1\n```")
 
 
+def test_only_so_much_code_has_colours():
+    few, many = (
+        "```python\ndef f(): pass\n```\n",
+        "```python\n" + "x = 1\n" * 300 + "```\n",
+    )
+    assert "<span" in to_html(few + "\n" + few)
+    assert "<span" in to_html(many)
+    html = to_html(many + "\n" + many)
+    assert html.count("<code>") == 2
+    assert "<span" not in html.rpartition("<code>")[2]
+    assert "<span" in to_html("```c\n" + "x = 1;\n" * 70 + "```")
+    assert "<span" not in to_html("```c\n" + "x = 1;\n" * 90 + "```")
+
+
+def test_a_language_that_is_not_listed_has_no_colours():
+    for language in ("mcschema", "maple", "md", "rst", "html+php", "jinja"):
+        assert "<span" not in to_html(f"```{language}\n```python\nx = 1 <!-- \n```")
+
+
+def test_a_table_has_so_many_cells_at_most():
+    assert to_html(table(9, 90)).count("<td>") == 810
+    assert "<table>" not in to_html(table(9, 130))
+    assert "<table>" not in to_html("> - " + table(60, 100).replace("\n", "\n>   "))
+
+
 @given(st.from_regex(PLAIN, fullmatch=True) | st.text().filter(PLAIN.fullmatch))
 def test_the_short_way_for_plain_text_leads_to_the_same_place(body):
     short = to_html(body)
-    with patch("messaging.rendering.markdown.PLAIN", re.compile("(?!)")):
+    with patch("messaging.rendering.plain.PLAIN", re.compile("(?!)")):
         assert to_html(body) == short
+
+
+@pytest.mark.parametrize("body", SLOW.values(), ids=SLOW)
+def test_what_was_slow_is_fast(body):
+    start = time.process_time()
+    html = to_html(body)
+    assert time.process_time() - start < 1
+    assert len(html) < 4 * len(body) + 100
 
 
 class Inventory(HTMLParser):

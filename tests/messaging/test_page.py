@@ -8,6 +8,7 @@ from django.test import Client
 from playwright.sync_api import expect
 
 from messaging.drafts import Say, write_batch
+from messaging.rendering.markdown import to_html
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
@@ -345,9 +346,12 @@ def test_the_page_works_by_keyboard_alone(visit, room, alice):
 def test_nothing_overflows(visit, room, alice, scheme, width):
     write_batch(
         [
-            Say(room.pk, alice, "wide", "```\n" + "x" * 400 + "\n```"),
-            Say(room.pk, alice, "long", "w" * 1_000),
-            Say(room.pk, alice, "link", "https://example.org/" + "a" * 500),
+            Say(room.pk, alice, key, text, html=to_html(text))
+            for key, text in {
+                "wide": "```\n" + "x" * 400 + "\n```",
+                "long": "w" * 1_000,
+                "link": "https://example.org/" + "a" * 500,
+            }.items()
         ]
     )
     page = visit(alice, "/rooms/lobby/", color_scheme=scheme)

@@ -34,10 +34,14 @@ def assert_sound():
 
 def test_what_was_said_takes_the_next_numbers_in_order(room, alice, bob):
     fates = write_batch(
-        [Say(room.pk, alice, "a", "one"), Say(room.pk, bob, "b", "**two**")]
+        [
+            Say(room.pk, alice, "a", "**one**"),
+            Say(room.pk, bob, "b", "**two**", html="<p><strong>two</strong></p>"),
+        ]
     )
     assert fates == [5, 6]
-    two = Message.objects.get(event__seq=6)
+    one, two = Message.objects.order_by("event__seq")
+    assert (one.body, one.html) == ("**one**", "<p>**one**</p>")
     assert (two.body, two.html) == ("**two**", "<p><strong>two</strong></p>")
     assert_sound()
 

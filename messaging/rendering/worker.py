@@ -1,0 +1,109 @@
+"""The processes that render: `python -m messaging.rendering.worker`, without Django.
+
+The one that is started loads all that rendering takes, and then forks a worker for each
+socket that it is handed over its standard input. So a worker is there in a few
+milliseconds, and shares most of its memory with the others. It has one thread, so that
+forking is safe.
+
+A worker reads a text and answers with its HTML, again and again, until its socket ends.
+A text that takes too long costs it its life, by an alarm of the kernel's: no Python has
+to run for that, and no server has to be alive to send a signal.
+"""
+
+import gc
+import os
+import resource
+import signal
+import socket
+from contextlib import suppress
+from select import select
+
+from messaging.rendering import DEADLINE, SIZE
+from messaging.rendering.languages import LANGUAGES, lexer_of
+from messaging.rendering.markdown import to_html
+
+NICE = 5  # the server's event loop comes first
+MAX_MEMORY = 160 * 1024 * 1024  # bytes of address space; 35 MB are used
+
+
+def main():
+    limit()
+    serve(socket.socket(fileno=0))
+
+
+def limit():
+    """Take little. (What a service manager forbids to set, it limits by itself.)"""
+    with suppress(OSError, ValueError):
+        os.nice(NICE)
+    for what, most in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(what, (most, most))
+
+
+def serve(control):
+    """Fork a worker for each socket that comes over `control`, until that ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
+    for_later = list(LANGUAGES)
+    while True:
+        if for_later and not select([control], [], [], 0)[0]:
+            lexer_of(for_later.pop())  # when a text names it, there is less time
+            continue
+        asked, handed, _flags, _address = socket.recv_fds(control, 1, 1)
+        if not asked:
+            return
+        (descriptor,) = handed
+        gc.freeze()  # or the collector would write to, and so copy, what is shared
+        if os.fork() == 0:
+            control.close()
+            work(socket.socket(fileno=descriptor))
+        os.close(descriptor)
+
+
+def work(line):
+    """Be a worker. Never returns."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    try:
+        answer(line, "")  # ready
+        while (body := receive(line)) is not None:
+            answer(line, within_deadline(body))
+    except OSError:
+        pass  # the server is gone
+    finally:
+        os._exit(0)
+
+
+def within_deadline(body):
+    """Its HTML; "" if rendering raised something. Or the end of the process."""
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    try:
+        return to_html(body)
+    except Exception:  # not logged: it would quote the text
+        return ""
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def receive(line):
+    """The next text; None at the end."""
+    head = read(line, SIZE.size)
+    return head and read(line, *SIZE.unpack(head)).decode()
+
+
+def read(line, size):
+    """So many bytes; None at the end."""
+    data = b""
+    while len(data) < size:
+        more = line.recv(size - len(data))
+        if not more:
+            return None
+        data += more
+    return data
+
+
+def answer(line, html):
+    encoded = html.encode()
+    line.sendall(SIZE.pack(len(encoded)) + encoded)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Whatever people type costs only their own message something, and only its format."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from messaging import metrics
+from messaging.rendering import pool as pools
+from messaging.rendering.pool import AT_WORK, WORKERS, Pool
+from tests.servers import ROOT
+from tests.slow import ENDLESS
+
+ANN, BEN = 1, 2
+BOLD, RENDERED = "**hi**", "<p><strong>hi</strong></p>"
+AS_TYPED = "<p>**hi**</p>"
+
+
+@pytest.fixture
+async def pool():
+    """A Pool with all its workers."""
+    async with running() as pool:
+        yield pool
+
+
+@pytest.fixture
+async def boundless(monkeypatch):
+    """One whose workers colour all of Pygments' languages: some never end."""
+    monkeypatch.setattr(
+        pools, "COMMAND", (sys.executable, "-m", "tests.slow", "worker")
+    )
+    async with running() as pool:
+        yield pool
+
+
+class running:
+    async def __aenter__(self):
+        self.pool = Pool()
+        self.keeping = asyncio.create_task(self.pool.keep())
+        await until(lambda: self.pool.workers == WORKERS)
+        return self.pool
+
+    async def __aexit__(self, *exception):
+        self.keeping.cancel()
+        self.pool.close()
+
+
+async def until(is_so):
+    async with asyncio.timeout(20):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+def stored_plain(why):
+    return metrics.STORED_PLAIN.labels(why)._value.get()
+
+
+async def test_a_text_is_formatted_by_a_worker(pool):
+    assert await pool.to_html(ANN, BOLD) == RENDERED
+
+
+async def test_plain_text_takes_no_worker():
+    assert await Pool().to_html(ANN, "hi there, you?") == "<p>hi there, you?</p>"
+
+
+async def test_many_texts_of_many_people_are_all_formatted(pool):
+    for _round in range(10):
+        texts = [pool.to_html(person, f"**{person}**") for person in range(10)]
+        assert await asyncio.gather(*texts) == [
+            f"<p><strong>{person}</strong></p>" for person in range(10)
+        ]
+
+
+async def test_a_text_without_end_ends_its_worker_and_is_stored_as_it_is(boundless):
+    before = children()
+    began = time.monotonic()
+    html = await boundless.to_html(ANN, ENDLESS)
+    assert time.monotonic() - began < 1
+    assert html == "<p>```mcschema<br>&lt;!--<br>```</p>"
+    await until(lambda: boundless.workers == WORKERS)
+    await until(lambda: len(before - children()) == 1)
+    assert len(children() - before) == 1
+
+
+def children():
+    """The pids of our processes that live."""
+    mine = psutil.Process().children(recursive=True)
+    return {one.pid for one in mine if one.status() != psutil.STATUS_ZOMBIE}
+
+
+async def test_its_author_writes_plain_text_for_a_minute_and_others_do_not(
+    boundless, monkeypatch
+):
+    monkeypatch.setattr(pools, "PLAIN_FOR", 1)
+    await boundless.to_html(ANN, ENDLESS)
+    late = time.monotonic()
+    assert await boundless.to_html(BEN, BOLD) == RENDERED
+    while (html := await boundless.to_html(ANN, BOLD)) != RENDERED:
+        assert html == AS_TYPED
+        assert time.monotonic() - late < 10
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - late > 0.9
+
+
+async def test_one_person_keeps_one_worker_busy_and_others_have_the_rest(boundless):
+    slow = [asyncio.create_task(boundless.to_html(ANN, ENDLESS)) for _nth in range(50)]
+    await asyncio.sleep(0)
+    assert len(boundless._busy) == 1
+    assert await boundless.to_html(BEN, BOLD) == RENDERED
+    assert not any(one.done() for one in slow)  # in a quarter of a second
+    assert all("mcschema" in html for html in await asyncio.gather(*slow))
+
+
+async def test_who_comes_while_all_work_waits_in_turn_or_is_given_up(
+    boundless, monkeypatch
+):
+    monkeypatch.setattr(pools, "WAIT_WITHIN", 0.02)
+    boundless._patience = 0.02
+    slow = [
+        asyncio.create_task(boundless.to_html(person, ENDLESS))
+        for person in range(10, 10 + AT_WORK)
+    ]
+    await asyncio.sleep(0)
+    before = stored_plain("busy")
+    assert await boundless.to_html(BEN, BOLD) == AS_TYPED
+    assert stored_plain("busy") == before + 1
+    assert not any(one.done() for one in slow)
+    await asyncio.gather(*slow)
+    await until(lambda: boundless.workers == WORKERS)
+    assert await boundless.to_html(BEN, BOLD) == RENDERED
+
+
+async def test_people_take_turns():
+    """However many texts one has waiting, the next person's first comes before them."""
+    pool = Pool()  # without a worker, so that all wait
+    many = [pool.to_html(ANN, f"**{nth}**") for nth in range(4)]
+    texts = [*many, pool.to_html(BEN, "**a**"), pool.to_html(3, "**x**")]
+    waiting = [asyncio.create_task(text) for text in texts]
+    await asyncio.sleep(0)
+    handed_out = [pool._next().body for _nth in range(6)]
+    assert handed_out == ["**0**", "**a**", "**x**", "**1**", "**2**", "**3**"]
+    for one in waiting:
+        one.cancel()
+
+
+async def test_a_worker_that_is_killed_is_replaced(pool):
+    server, *workers = sorted(children())
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: pool.workers < WORKERS)
+    await until(lambda: pool.workers == WORKERS)
+    assert await pool.to_html(ANN, BOLD) == RENDERED
+    assert server in children()
+
+
+async def test_without_any_worker_texts_are_stored_as_they_are(monkeypatch):
+    monkeypatch.setattr(pools, "COMMAND", ("false",))
+    pool = Pool()
+    first = asyncio.create_task(pool.to_html(ANN, BOLD))
+    await asyncio.sleep(0)
+    with pytest.raises(OSError):
+        await pool.keep()
+    assert await first == AS_TYPED
+    assert await pool.to_html(ANN, BOLD) == AS_TYPED
+    monkeypatch.setattr(pools, "COMMAND", ("/nowhere/python",))
+    with pytest.raises(OSError):
+        await pool.keep()
+
+
+async def test_a_fault_in_rendering_costs_a_text_its_format_and_no_worker(monkeypatch):
+    faulty = "from messaging.rendering import worker; del worker.to_html; worker.main()"
+    monkeypatch.setattr(pools, "COMMAND", (sys.executable, "-c", faulty))
+    async with running() as pool:
+        workers = children()
+        before = stored_plain("fault")
+        for _nth in range(5):
+            assert await pool.to_html(ANN, BOLD) == AS_TYPED
+        assert stored_plain("fault") == before + 5
+        assert children() == workers
+
+
+async def test_a_worker_knows_no_secrets_and_no_django(pool, monkeypatch):
+    for pid in children():
+        assert not {"SECRET_KEY", "DATABASE_URL"} & psutil.Process(pid).environ().keys()
+    script = "import messaging.rendering.worker, sys; print('django' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"

@@ -1,0 +1,62 @@
+"""Texts that are slow to render, and servers whose workers are slower than ours."""
+
+import sys
+
+from tests import telltale
+from tests.telltale import Telltale
+
+
+def fenced(language, code):
+    return f"```{language}\n{code}\n```"
+
+
+def table(columns, rows):
+    line = "|".join(["a"] * columns)
+    return "\n".join([line, "|".join(["-"] * columns), *["b"] * rows])
+
+
+# These held a whole server, for seconds or for ever, when it rendered them itself.
+SLOW = {
+    "mcschema": fenced("mcschema", "<!--"),
+    "maple": fenced("maple", '"' + r"\a" * 25),
+    "easytrieve": fenced("easytrieve", "\t" * 1_990),
+    "autohotkey": fenced("autohotkey", "\n\t" * 995),
+    "xpp": fenced("xpp", "aa\n" * 660),
+    "autoit": fenced("autoit", " \n" * 995),
+    "fan": fenced("fan", "a_" * 995),
+    "60 columns": table(60, 3_800),
+    "200 columns": "\n\n".join([table(200, 590)] * 4),
+    "brackets": "[" * 8_000,
+}
+ENDLESS = SLOW["mcschema"]  # where a worker knows the language
+
+
+class Boundless(Telltale):
+    """A server whose workers colour all of Pygments' languages."""
+
+    def __init__(self, folder, **environment):
+        super().__init__(folder, **environment)
+        self.command[2:4] = ["-m", "tests.slow"]
+
+
+def use_boundless_workers():
+    from messaging.rendering import pool
+
+    pool.COMMAND = (sys.executable, "-m", "tests.slow", "worker")
+
+
+def be_worker():
+    from pygments.lexers import find_lexer_class_by_name
+
+    from messaging.rendering import markdown, worker
+
+    markdown.weight_of = bool
+    markdown.lexer_of = lambda language: find_lexer_class_by_name(language)()
+    worker.main()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        be_worker()
+    else:
+        telltale.main(use_boundless_workers)
