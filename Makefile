@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help run deployed test fuzz soak bench faults check format messages clean
+.PHONY: help run deployed test fuzz soak bench faults check format messages lock audit \
+	images clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -45,18 +46,30 @@ messages: .venv/dev ## Gather the words to translate, and compile them (takes GN
 	@sed -i.old '/^"POT-Creation-Date:/d' $(PO) && rm $(PO).old
 	$(VENV)/python manage.py compilemessages --locale ru --ignore .venv --ignore var
 
+lock: .venv/audit ## Pin what requirements/*.txt allow, with hashes (UPGRADE=1: the newest)
+	@for name in bench audit dev embedded base; do \
+		$(VENV)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+			--generate-hashes --fork-strategy fewest --no-header --no-strip-extras \
+			$(UPGRADE:1=--upgrade) \
+			$$(test $$name = bench || echo --constraints requirements/bench.lock) \
+			requirements/$$name.txt --output-file requirements/$$name.lock || exit; \
+	done
+
+audit: .venv/audit ## Look for known faults in what is installed; list it in var/sbom.json
+	@$(VENV)/python -m tests.audit
+
+images: ## Pin the images of the containers by digest (takes docker)
+	@$(PYTHON) -m tests.images
+
 clean: ## Remove what can be made again; var/ with the data stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Empty files that tell when the requirements were installed.
-.venv/embedded: requirements/embedded.txt requirements/base.txt
-.venv/dev: requirements/dev.txt requirements/embedded.txt requirements/base.txt
-.venv/bench: requirements/bench.txt requirements/dev.txt requirements/base.txt
-.venv/embedded .venv/dev .venv/bench: | $(VENV)/python
-	@echo "Installing requirements/$(@F).txt …"
+.venv/embedded .venv/dev .venv/bench .venv/audit: .venv/%: requirements/%.lock | $(VENV)/python
+	@echo "Installing requirements/$(@F).lock …"
 	@$(VENV)/python -m pip install --quiet --disable-pip-version-check \
-		--requirement requirements/$(@F).txt
+		--require-hashes --requirement requirements/$(@F).lock
 	@touch $@
 
 $(VENV)/python:

@@ -241,7 +241,8 @@ install_release() {
         [[ $dry ]] || pack | tar -x -C "$release"
         run python3 -m venv "$release/.venv"
         run "$release/.venv/bin/pip" install --quiet --disable-pip-version-check \
-            --requirement "$release/requirements/base.txt"
+            --require-hashes --only-binary=:all: \
+            --requirement "$release/requirements/base.lock"
         run "$release/.venv/bin/python" -m compileall -q "$release" -x '/\.venv/'
         run touch "$release/complete"
     fi

