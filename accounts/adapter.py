@@ -69,7 +69,10 @@ class AccountAdapter(DefaultAccountAdapter):
         """Send, with links to the site's own address, whatever `Host` was asked.
 
         A mail server that does not answer fails no page: the person can ask again.
+        Without one nothing is sent: a letter in the journal is a link in the journal.
         """
+        if not settings.SENDS_LETTERS:
+            return
         site = settings.PUBLIC_URL or self.request.build_absolute_uri("/").rstrip("/")
         try:
             super().send_mail(template_prefix, email, {**context, "site": site})

@@ -2,6 +2,7 @@ from allauth.account import forms as allauth_forms
 from allauth.account.fields import EmailField
 from allauth.account.utils import setup_user_email
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
 from django.db import IntegrityError, transaction
 from django.shortcuts import render
@@ -13,6 +14,10 @@ from accounts.names import NameFormField, fold
 from accounts.security_record import Kind, SecurityRecord
 
 PASSWORD_HELP = _("At least 8 characters, not only digits, and not easy to guess.")
+
+
+ASK = _("This chat sends no letters. Ask an administrator of it for a sign-in link.")
+ASK_FOR_ADDRESS = _("This chat sends no letters, so it cannot confirm an address.")
 
 
 class TakesName:
@@ -50,6 +55,8 @@ class PersonForm(TakesName, BaseUserCreationForm):
         self.fields["password1"].help_text = PASSWORD_HELP
         self.fields["password2"].label = _("Password, again")
         self.fields["password2"].help_text = ""
+        if not settings.SENDS_LETTERS and "email" in self.fields:
+            self.fields["email"].help_text = ""
 
     def validate_password_for_user(self, user, password_field_name="password1"):
         """At the first of the two fields, where one looks for what is wrong with it."""
@@ -76,6 +83,11 @@ class EditPersonForm(ChecksAddress, UserChangeForm):
 
 class SignUpForm(PersonForm):
     by_passkey = False  # which allauth's page asks
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not settings.SENDS_LETTERS:
+            del self.fields["email"]  # it would be good for nothing
 
     def try_save(self, request):
         """The person and None, or None and the page to show, as allauth wants it."""
@@ -105,6 +117,22 @@ class OurWords:
             field.widget.attrs.pop("placeholder", None)
             if name == "password1":
                 field.help_text = PASSWORD_HELP
+
+
+class NeedsLetters:
+    """A form that is of no use where no letters are sent, and then says whom to ask."""
+
+    without_letters = ASK
+
+    @property
+    def refusal(self):
+        """Why nobody can use it here; "" if they can."""
+        return "" if settings.SENDS_LETTERS else self.without_letters
+
+    def clean(self):
+        if self.refusal:
+            raise forms.ValidationError(self.refusal)
+        return super().clean()
 
 
 class SignInForm(OurWords, allauth_forms.LoginForm):
@@ -144,7 +172,7 @@ class SetPasswordForm(OurWords, allauth_forms.SetPasswordForm):
     pass
 
 
-class ResetPasswordForm(OurWords, allauth_forms.ResetPasswordForm):
+class ResetPasswordForm(NeedsLetters, OurWords, allauth_forms.ResetPasswordForm):
     """One query and one letter, whether somebody has the address or not."""
 
     def clean_email(self):
@@ -168,7 +196,8 @@ class ReauthenticateForm(OurWords, allauth_forms.ReauthenticateForm):
     pass
 
 
-class AddEmailForm(OurWords, allauth_forms.AddEmailForm):
+class AddEmailForm(NeedsLetters, OurWords, allauth_forms.AddEmailForm):
     labels = {"email": _("New e-mail address")}
+    without_letters = ASK_FOR_ADDRESS
 
     email = EmailField(max_length=254)  # allauth's takes more than its column

@@ -1,17 +1,24 @@
+from http import HTTPStatus
+
+from allauth.account.utils import perform_login
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import Http404, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
     require_safe,
 )
 
-from accounts.forms import NameForm
+from accounts import sign_in_links
+from accounts.forms import NameForm, ResetPasswordKeyForm
 from accounts.models import Session, User
+from accounts.security_record import Kind, SecurityRecord
 
 
 @login_required
@@ -67,3 +74,22 @@ def end_other_sessions(request):
     request.user.sessions.besides(request.session.session_key).delete()
     messages.success(request, _("You are signed out everywhere else."))
     return redirect("accounts:sessions")
+
+
+@sensitive_post_parameters("password1", "password2")
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in_link(request, token):
+    """Choose a new password with a link that an operator made. A GET uses nothing up:
+    programs that show what is behind a link look at it first."""
+    with transaction.atomic():
+        person = sign_in_links.person_of(token)
+        form = ResetPasswordKeyForm(request.POST or None, user=person)
+        if is_used := person is not None and form.is_valid():
+            form.save()
+            SecurityRecord.objects.note(Kind.LINK_USED, person)
+    if is_used:
+        return perform_login(request, person)
+    page = {"person": person, "form": form}
+    status = HTTPStatus.OK if person else HTTPStatus.GONE
+    return render(request, "account/sign_in_link.html", page, status=status)

@@ -287,7 +287,18 @@ ACCOUNT_RATE_LIMITS = {
 
 # Letters --------------------------------------------------------------------------
 
+# On one's own machine they are printed where Rollcall runs. Elsewhere that is a
+# journal, no place for links that sign people in: without a mail server, no letters.
+SENDS_LETTERS = ON_LOOPBACK or bool(env.text("EMAIL_URL"))
 vars().update(env.email("EMAIL_URL"))
+if not ON_LOOPBACK and EMAIL_BACKEND.endswith(".console.EmailBackend"):  # noqa: F821
+    if SENDS_LETTERS:
+        raise ImproperlyConfigured(
+            "EMAIL_URL prints letters, and the links in them, into the log: name a mail"
+            " server, or leave EMAIL_URL out. Then no letters are sent."
+        )
+    EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+ACCOUNT_EMAIL_VERIFICATION = "optional" if SENDS_LETTERS else "none"
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", "rollcall@localhost")
 

@@ -53,6 +53,10 @@ BAD = {
     "Redis of another kind": ({"REDIS_URL": "http://:hush@host"}, "REDIS_URL"),
     "Redis has a bad port": ({"REDIS_URL": "redis://:hush@host:x"}, "REDIS_URL"),
     "mail server of another kind": ({"EMAIL_URL": "imap://:hush@host"}, "EMAIL_URL"),
+    "letters are printed in public": (
+        {"EMAIL_URL": "consolemail://", "PUBLIC_URL": "http://chat.example.org"},
+        "EMAIL_URL",
+    ),
     "mail server has a bad port": ({"EMAIL_URL": "smtp://:hush@host:x"}, "EMAIL_URL"),
     "var cannot be made": ({"VAR_DIR": "/proc/rollcall"}, "VAR_DIR"),
     "var is a file": ({"VAR_DIR": "/etc/passwd"}, "VAR_DIR"),

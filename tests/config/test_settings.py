@@ -41,10 +41,14 @@ def test_only_the_settings_read_the_environment():
 
 
 def in_production(*words):
+    return manage(*words, **PRODUCTION)
+
+
+def manage(*words, **environment):
     return subprocess.run(
         [sys.executable, "manage.py", *words],
         cwd=ROOT,
-        env=own_environment(**PRODUCTION),
+        env=own_environment(**environment),
         capture_output=True,
         text=True,
     )
@@ -83,6 +87,29 @@ def test_an_address_decides_about_hosts_origins_and_cookies():
         31536000,
         "hush",
     ]
+
+
+LETTERS = {
+    # A laptop: they are printed.
+    ("", "", ""): (True, "console"),
+    ("http://localhost:8000", "", ""): (True, "console"),
+    # A site without a mail server: there are none.
+    ("http://chat.example.org", "", ""): (False, "dummy"),
+    ("", "192.0.2.7", ""): (False, "dummy"),
+    # With one.
+    ("http://chat.example.org", "", "smtp://mail"): (True, "smtp"),
+}
+
+
+@pytest.mark.parametrize(("where", "expected"), LETTERS.items())
+def test_links_of_letters_are_printed_on_ones_own_machine_only(where, expected):
+    url, host, mail = where
+    code = (
+        "from django.conf import settings;"
+        "print(settings.SENDS_LETTERS, settings.EMAIL_BACKEND.split('.')[-2])"
+    )
+    done = manage("shell", "-v0", "-c", code, PUBLIC_URL=url, HOST=host, EMAIL_URL=mail)
+    assert done.stdout.split() == [str(expected[0]), expected[1]], done.stderr
 
 
 ORIGINS = {
