@@ -36,14 +36,24 @@ LOST = InterfaceError, InternalError, OperationalError
 HUNG_AFTER = 8.0  # seconds
 _asked = {}  # {the connection of a thread at work: when its last statement began}
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+_heart = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
 
 
 async def in_database(function, *args):
     """Run `function(*args)` in a database thread; its result, or its exception."""
+    return await _run(_threads, function, *args)
+
+
+async def heartbeat_in_database(function, *args):
+    """As `in_database`, in a thread that nothing else ever keeps waiting."""
+    return await _run(_heart, function, *args)
+
+
+async def _run(threads, function, *args):
     loop = asyncio.get_running_loop()
     language = translation.get_language()  # of who asks; it stays in its thread
     asked = time.monotonic()
-    return await loop.run_in_executor(_threads, _work, asked, language, function, *args)
+    return await loop.run_in_executor(threads, _work, asked, language, function, *args)
 
 
 def _work(asked, language, function, *args):

@@ -10,13 +10,16 @@ import time
 from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
-from messaging.gateway import in_database
+from messaging.gateway import heartbeat_in_database, in_database
 from messaging.protocol import Close
 from rooms import attendance
 from rooms.models import Installation, Node
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 
 logger = logging.getLogger(__name__)
+
+MAX_PAUSE = 2 * HEARTBEAT_EVERY  # between two heartbeats of a process that is well
+SWEEP_WITHIN = 5.0  # seconds; what is left then waits for the next sweep
 
 
 class Presence:
@@ -39,27 +42,36 @@ class Presence:
         are closed already) and starts a new life."""
         while True:
             if self.node is None:
-                self.node = await in_database(_begin)
+                self.node = await heartbeat_in_database(_begin)
                 self._known.set()
-            elif not await in_database(self.node.beat):
+            elif not await heartbeat_in_database(self.node.beat):
                 logger.error("this process was declared dead; starting anew")
                 metrics.DECLARED_DEAD.inc()
                 self.node = None
                 self._known.clear()
                 await self._hub.shut_all(Close.RESTART, _("The server restarts."))
                 continue
-            if self._is_steady(time.monotonic()):
-                await in_database(attendance.sweep)
+            self._note_beat(time.monotonic())
             await asyncio.sleep(HEARTBEAT_EVERY)
+
+    async def sweep(self):
+        """Run for ever, beside the heartbeat, which must not wait for it."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_EVERY)
+            if self._is_steady(time.monotonic()):
+                await in_database(attendance.sweep, SWEEP_WITHIN)
+
+    def _note_beat(self, now):
+        if now - self._beaten_at > MAX_PAUSE:
+            self._steady_since = now
+        self._beaten_at = now
 
     def _is_steady(self, now):
         """Whether this process has beaten for as long as another may be silent. To one
         that was cut off from the database, everybody seems dead who was cut off, too;
         and those who lost their line meanwhile are on their way back."""
-        if now - self._beaten_at > 2 * HEARTBEAT_EVERY:
-            self._steady_since = now
-        self._beaten_at = now
-        return now - self._steady_since > DEAD_AFTER.total_seconds()
+        beats = now - self._beaten_at <= MAX_PAUSE
+        return beats and now - self._steady_since > DEAD_AFTER.total_seconds()
 
     def retire(self):
         """The process stops (sync): its visits end, with the cause."""

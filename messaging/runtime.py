@@ -43,6 +43,7 @@ class Runtime:
             self.loop.create_task(_keep_running(work))
             for work in (
                 self.presence.beat,
+                self.presence.sweep,
                 self.rendering.keep,
                 hub.poll,
                 hub.sweep_sessions,

@@ -5,11 +5,13 @@ and the line that tells of it are one transaction. They are set-based: the numbe
 statements does not grow with the number of people.
 """
 
+import math
+import time
 from collections import defaultdict
 from typing import NamedTuple
 
 from django.db import OperationalError, connection
-from django.db.models import Case, Exists, Max, OuterRef, Subquery, When
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Greatest, Now
 
 from accounts.models import User
@@ -99,19 +101,26 @@ def settle(log, pairs):
         log.append(room_id, Event.Kind.LEAVE, user, cause=last.cause, seen=seen)
 
 
-def sweep():
+def sweep(within=math.inf):
     """Do what is due, in the one process that gets the lock: mend the visits of dead
-    servers, and write the leaves whose grace is over.
+    servers, and write the leaves whose grace is over. After `within` seconds what is
+    left waits for the next sweep.
 
     Returns the number of people who left; None where another process is at it.
     """
+    ends_at = time.monotonic() + within
     with writing() as _none:
         if not _try_lock():
             return None
         Node.objects.silent().stop()
         rooms = Visit.objects.orphaned().values_list("room_id", flat=True).distinct()
         rooms = set(rooms) | set(_due().values_list("room_id", flat=True))
-    return sum(_sweep_unless_locked(room_id) for room_id in sorted(rooms))
+        rooms -= locked(rooms)  # their turn comes again
+    left = 0
+    for room_id in sorted(rooms):
+        if time.monotonic() < ends_at:
+            left += _sweep_unless_locked(room_id)
+    return left
 
 
 def retire(node):
@@ -146,6 +155,8 @@ def _sweep_unless_locked(room_id):
 
 def _sweep_room(room_id):
     with writing(room_id) as log:
+        if not _try_lock():  # another process has begun a sweep, and does it
+            return 0
         orphaned = Visit.objects.orphaned().filter(room_id=room_id)
         orphaned.update(closed_at=_last_sign_of_life(), cause=Cause.LOST)
         due = list(_due().filter(room_id=room_id).values_list("user_id", flat=True))
@@ -161,14 +172,25 @@ def _last_sign_of_life():
 
 
 def _due():
-    """(room_id, user_id) of the people here whose last page closed a grace ago."""
+    """(room_id, user_id) of the people here whose last page closed a grace ago.
+
+    It looks at closed visits alone, by an index of theirs: those are few, while all who
+    are present have an open one.
+    """
+    over = Now() - GRACE
+    theirs = Q(room_id=OuterRef("room_id"), user_id=OuterRef("user_id"))
+    still_here = Visit.objects.unsettled().filter(theirs, _open_or_closed_after(over))
     return (
         Visit.objects.unsettled()
+        .filter(~Exists(still_here), closed_at__lt=over)
         .values("room_id", "user_id")
-        .annotate(left=Max("closed_at"), open=Max(Case(When(closed_at=None, then=1))))
-        .filter(open=None, left__lt=Now() - GRACE)
         .order_by("room_id", "user_id")
+        .distinct()
     )
+
+
+def _open_or_closed_after(moment):
+    return Q(closed_at=None) | Q(closed_at__gte=moment)
 
 
 def _here(pairs):

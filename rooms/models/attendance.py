@@ -134,6 +134,11 @@ class Visit(models.Model):
                 name="unsettled_visits",
             ),
             models.Index(
+                fields=["closed_at"],
+                condition=Q(settled=False, closed_at__isnull=False),
+                name="closed_unsettled_visits",
+            ),
+            models.Index(
                 fields=["node"], condition=Q(closed_at=None), name="open_visits"
             ),
         ]

@@ -486,7 +486,7 @@ async def events_locked():
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("LOCK TABLE rooms_event IN ACCESS EXCLUSIVE MODE")
             loop.call_soon_threadsafe(locked.set)
-            let_go.wait()
+            let_go.wait(60)
         connection.close()
 
     locking = asyncio.create_task(asyncio.to_thread(lock))

@@ -1,5 +1,6 @@
 """Who is here: visits, and the lines that tell of them. Time is the database's."""
 
+import json
 import threading
 from datetime import timedelta
 
@@ -221,8 +222,46 @@ def test_a_sweep_takes_as_many_statements_for_many_as_for_one(
         room.admit(person)
     depart(*arrive(*people))
     pass_time(GRACE * 2)
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(18):
         assert attendance.sweep() == count
+
+
+@pytest.fixture
+def crowd(room, node, arrive):
+    """200 people are here with 15 pages each."""
+    people = [make_person(f"person{nth}") for nth in range(200)]
+    for person in people:
+        room.admit(person)
+    for _nth in range(15):
+        arrive(*people)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE rooms_visit")
+
+
+def rows_read(plan):
+    """The most rows that any step of a plan has seen."""
+    steps = [rows_read(step) for step in plan.get("Plans", ())]
+    removed = plan.get("Rows Removed by Filter", 0)
+    return max([plan["Actual Rows"] * plan["Actual Loops"] + removed, *steps])
+
+
+def test_a_look_at_what_is_due_reads_none_who_are_present(
+    crowd, room, alice, arrive, depart
+):
+    depart(*arrive(alice))
+    pass_time(GRACE * 2)
+    due = attendance._due()
+    assert list(due.values_list("user_id", flat=True)) == [alice.pk]
+    (found,) = json.loads(due.explain(analyze=True, format="json"))
+    assert rows_read(found["Plan"]) < 100
+
+
+def test_a_sweep_ends_in_time_and_the_next_goes_on(room, alice, bob, arrive, depart):
+    attic = Room.objects.found("attic", alice)
+    depart(*arrive(alice, room=attic), *arrive(bob))
+    pass_time(GRACE * 2)
+    assert attendance.sweep(within=0) == 0
+    assert attendance.sweep(within=10) == 2
 
 
 # Kick, leave, sign-out -------------------------------------------------------------
