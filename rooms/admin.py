@@ -5,9 +5,11 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.core.paginator import Paginator
 from django.db import IntegrityError
-from django.db.models import Max
+from django.db.models import OuterRef, Subquery
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -50,9 +52,12 @@ class UncountedPaginator(Paginator):
         return start + len(proof)
 
 
-class UncountedAdmin(ReadOnlyAdmin):
+class UncountedAdmin(admin.ModelAdmin):
     paginator = UncountedPaginator
     show_full_result_count = False
+    actions_selection_counter = (
+        False  # it would offer to select all, and not know how many
+    )
     list_max_show_all = 0
     show_facets = admin.ShowFacets.NEVER
 
@@ -80,16 +85,9 @@ def act_on_each(model_admin, request, queryset, verb):
         model_admin.message_user(request, told % {"count": done})
 
 
-class MembershipInline(admin.TabularInline):
-    model = Membership
-    fields = readonly_fields = ["user", "role", "joined_at"]
-    ordering = ["joined_seq"]
-    extra = 0
-    can_delete = False
-    show_change_link = True
-
-    def has_add_permission(self, request, obj=None):
-        return False
+LAST_AT = Subquery(
+    Event.objects.filter(room=OuterRef("pk"), seq=OuterRef("head__seq")).values("at")
+)
 
 
 class RoomAdminForm(forms.ModelForm):
@@ -101,7 +99,7 @@ class NewRoomAdminForm(RoomAdminForm):
 
 
 @admin.register(Room)
-class RoomAdmin(admin.ModelAdmin):
+class RoomAdmin(UncountedAdmin):
     list_display = [
         "name",
         "topic",
@@ -112,14 +110,21 @@ class RoomAdmin(admin.ModelAdmin):
     ]
     list_filter = ["archived_at"]
     search_fields = ["slug", "topic"]
-    readonly_fields = ["people_here", "lines", "floor", "created_at", "archived_at"]
-    inlines = [MembershipInline]
+    readonly_fields = [
+        "people_here",
+        "members_link",
+        "lines",
+        "floor",
+        "created_at",
+        "archived_at",
+    ]
     form = RoomAdminForm
     action_form = ReasonForm
     actions = ["clear_history", "archive", "reopen"]
 
     def get_queryset(self, request):
-        return super().get_queryset(request).with_heads()
+        rooms = super().get_queryset(request).with_heads()
+        return rooms.annotate(last_at=LAST_AT)
 
     def get_form(self, request, obj=None, **kwargs):
         if obj is None:
@@ -131,9 +136,6 @@ class RoomAdmin(admin.ModelAdmin):
 
     def get_readonly_fields(self, request, obj=None):
         return ["name", *self.readonly_fields] if obj else []
-
-    def get_inlines(self, request, obj):
-        return self.inlines if obj else []
 
     def has_delete_permission(self, request, obj=None):
         return False  # a room is archived; its log stays
@@ -165,7 +167,14 @@ class RoomAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("last activity"))
     def last_activity(self, room):
-        return room.events.filter(seq=room.head.seq).aggregate(at=Max("at"))["at"]
+        return room.last_at
+
+    @admin.display(description=_("memberships"))
+    def members_link(self, room):
+        """To a list of their own, for there may be any number."""
+        address = reverse("admin:rooms_membership_changelist")
+        address += f"?room__id__exact={room.pk}"
+        return format_html('<a href="{}">{}</a>', address, gettext("Show them"))
 
     @admin.action(description=_("Clear the history"), permissions=["change"])
     def clear_history(self, request, queryset):
@@ -182,10 +191,11 @@ class RoomAdmin(admin.ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin):
+class MembershipAdmin(UncountedAdmin):
     list_display = ["user", "room", "role", "joined_at"]
     list_filter = ["role"]
     list_select_related = ["user", "room"]
+    ordering = ["-pk"]
     search_fields = ["user__slug", "=room__slug"]
     readonly_fields = ["room", "user", "role", "joined_at", "joined_seq"]
     action_form = ReasonForm
@@ -226,7 +236,7 @@ class MembershipAdmin(admin.ModelAdmin):
 
 
 @admin.register(Event)
-class EventAdmin(UncountedAdmin):
+class EventAdmin(UncountedAdmin, ReadOnlyAdmin):
     """The log. The text of messages is for those who were in the room."""
 
     list_display = ["room", "seq", "at", "actor", "kind", "target", "written", "data"]
@@ -244,7 +254,7 @@ class EventAdmin(UncountedAdmin):
 
 
 @admin.register(Visit)
-class VisitAdmin(UncountedAdmin):
+class VisitAdmin(UncountedAdmin, ReadOnlyAdmin):
     list_display = ["user", "room", "opened_at", "closed_at", "cause", "node"]
     list_select_related = ["user", "room", "node"]
     search_fields = ["=user__slug", "=room__slug"]
@@ -254,6 +264,6 @@ class VisitAdmin(UncountedAdmin):
 
 
 @admin.register(Node)
-class NodeAdmin(ReadOnlyAdmin):
+class NodeAdmin(UncountedAdmin, ReadOnlyAdmin):
     list_display = ["name", "started_at", "heartbeat", "stopped_at"]
     ordering = ["-pk"]

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import User
 from messaging.drafts import Arrive, Depart, Say, write_batch
 from rooms.forms import RoomNameField
 from rooms.models import Event, Head, Membership, Node, Room, Visit
@@ -129,7 +130,7 @@ def test_a_room_shows_how_full_and_how_old_it_is(talk, desk):
     assert re.search(r'field-people_here">1<', page)
     assert re.search(rf'field-lines">{last(talk).seq}<', page)
     page = text(desk.get(at("room", talk.pk, "change")))
-    assert "alice" in page  # among the members
+    assert "Show them" in page  # the members
 
 
 def test_events_and_visits_are_found_by_the_exact_room(talk, alice, desk):
@@ -209,6 +210,59 @@ def test_a_page_of_events_takes_as_many_queries_as_one_event(talk, alice, desk):
     for nth in range(40):
         talk.set_topic(f"News {nth}", alice)
     assert queries() == few == 4
+
+
+def count_queries(client, address):
+    client.get(address)
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(address).status_code == 200
+    assert not [one for one in captured if "COUNT(" in one["sql"].upper()]
+    return len(captured)
+
+
+def add_members(room, count):
+    """The next so many."""
+    start = User.objects.count()
+    people = User.objects.bulk_create(
+        User(username=f"member-{start + nth}", password="!") for nth in range(count)
+    )
+    Membership.objects.bulk_create(Membership(room=room, user=one) for one in people)
+
+
+def test_a_room_opens_however_many_members_it_has(talk, desk):
+    pages = [at("room", talk.pk, "change"), at("membership")]
+    few = [count_queries(desk, page) for page in pages]
+    add_members(talk, 10_000)
+    assert [count_queries(desk, page) for page in pages] == few
+    page = text(desk.get(pages[0]))
+    assert len(page) < 50_000
+    link = re.search(r'href="(/admin/rooms/membership/[^"]*)"[^>]*>Show them', page)[1]
+    members = desk.get(link)
+    assert len(members.context["cl"].result_list) == 100
+    assert {one.room for one in members.context["cl"].result_list} == {talk}
+    assert 'class="question"' not in text(members)  # the offer to select all pages
+
+
+def test_the_link_shows_the_members_of_that_room_alone(talk, alice, stranger, desk):
+    other = Room.objects.found("other", stranger)
+    shown = desk.get(at("membership"), {"room__id__exact": other.pk})
+    assert [one.user for one in shown.context["cl"].result_list] == [stranger]
+
+
+@pytest.mark.parametrize("query", ["", "?q=room", "?o=-3", "?p=2"])
+def test_a_page_of_rooms_takes_as_many_queries_as_one_room(query, talk, alice, desk):
+    for nth in range(101):
+        Room.objects.found(f"room-{nth}", alice, by_operator=True)
+    many = count_queries(desk, at("room") + query)
+    assert many <= 4
+    page = desk.get(at("room") + query)
+    assert page.context["cl"].result_list
+    assert not re.search(r'field-last_activity nowrap">-<', text(page))
+
+
+def test_nothing_of_the_rooms_is_counted(talk, desk):
+    for model in MODELS:
+        assert count_queries(desk, at(model)) <= 4
 
 
 # Mending ---------------------------------------------------------------------------
