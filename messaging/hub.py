@@ -43,7 +43,9 @@ GROUP, GROUP_EVERY, MAX_GROUPS = 20, 0.2, 50
 KEEP_IDLE = 30  # seconds that a feed without sockets is kept
 RING_BYTES = 8 * 1024 * 1024  # of the newest records; pages of long texts are read
 REVOKES: dict[str, str] = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
-PUT_OUT = _("You are no member any more.")
+EVERYBODY = -1  # in place of the id of who is put out: the room was deleted
+PUT_OUT = (Close.NOT_ALLOWED, _("You are no member any more."))
+DELETED = (Close.NO_SUCH_ROOM, _("This room was deleted."))
 
 
 class Feed:
@@ -206,19 +208,20 @@ class Feed:
 
     async def _put_out(self, user_id: int) -> None:
         """Close the sockets that a person opened before they were put out."""
-        theirs = [socket for socket in self.sockets if socket.user.pk == user_id]
+        theirs = [s for s in self.sockets if user_id in (s.user.pk, EVERYBODY)]
         async for socket in in_turns(theirs):
             if socket.arrival.head < self.sent:
-                await self._shut_out(socket)
+                await self._shut_out(socket, user_id)
 
-    async def _shut_out(self, socket) -> None:
+    async def _shut_out(self, socket, user_id: int | None = None) -> None:
         self.leave(socket)
-        await socket.shut(Close.NOT_ALLOWED, PUT_OUT)
+        await socket.shut(*(DELETED if user_id == EVERYBODY else PUT_OUT))
 
     def _fold(self, record: Record) -> int | None:
         """Keep who is here, and the room's facts, as of this record.
 
-        Returns the id of the person whose sockets must close, if there is one.
+        Returns the id of the person whose sockets must close, if there is one, or
+        EVERYBODY.
         """
         if record.kind == Event.Kind.MESSAGE:
             return None
@@ -250,8 +253,8 @@ class Feed:
         where the person may not read on."""
         self.sockets.add(socket)
         await self._reach(max(socket.arrival.head, cursor.seq if cursor else 0))
-        if await self._has_put_out(socket):
-            await self._shut_out(socket)
+        if who := await self._has_put_out(socket):
+            await self._shut_out(socket, who)
             return None
         head, reason = self.sent, self._reset_reason(cursor)
         await socket.deliver(self._welcome(socket))
@@ -274,12 +277,15 @@ class Feed:
         if socket in self.sockets:  # it may have closed meanwhile
             self._live.add(socket)
 
-    async def _has_put_out(self, socket) -> bool:
-        """Whether the person was put out after they arrived and before the socket was
-        here; what comes later is `_send_batch`'s to see."""
+    async def _has_put_out(self, socket) -> int | None:
+        """The person's id, or EVERYBODY, if they were put out after they arrived and
+        before the socket was here; what comes later is `_send_batch`'s to see."""
         arrived = socket.arrival.head
         since = await self._missed(arrived, self.sent) if arrived < self.sent else []
-        return any(put_out_by(record) == socket.user.pk for record in since)
+        put_out = (put_out_by(record) for record in since)
+        return next(
+            (who for who in put_out if who in (socket.user.pk, EVERYBODY)), None
+        )
 
     def leave(self, socket) -> None:
         self.sockets.discard(socket)
@@ -333,7 +339,10 @@ class Feed:
 
 
 def put_out_by(record: Record) -> int | None:
-    """The id of the person who is no member any more by this record, if any."""
+    """The id of the person who is no member any more by this record, if any, or
+    EVERYBODY."""
+    if record.kind == Event.Kind.DELETE_ROOM:
+        return EVERYBODY
     who = REVOKES.get(record.kind)
     return orjson.loads(record.json)[who]["id"] if who else None
 

@@ -13,6 +13,7 @@ from messaging import history, protocol
 from messaging.models import MAX_BODY
 from messaging.protocol import BadFrame
 from rooms.models import Head, Installation, Room
+from rooms.models.room import KEPT_DELETED
 from rooms.removals import in_minutes, removal_of
 from rooms.rights import rights
 from rooms.views import find_room
@@ -40,6 +41,7 @@ def room(request, slug):
         "membership": membership,
         "may": rights(request.user, membership.role),
         "kick_minutes": in_minutes(timedelta(seconds=settings.KICK_SECONDS)),
+        "deleted_days": KEPT_DELETED.days,
         "page": _page_data(request.user, room, membership),
     }
     response = render(request, "messaging/room.html", context)
@@ -74,7 +76,7 @@ def _page_data(user, room, membership):
 
 
 def _urls(room):
-    acts = ("kick", "role", "topic", "clear", "restore")
+    acts = ("kick", "role", "topic", "clear", "restore", "delete_room")
     return {
         **{act: reverse(f"rooms:{act}", args=[room.slug]) for act in acts},
         "socket": f"/ws/rooms/{room.slug}/",

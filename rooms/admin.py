@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.db import IntegrityError
 from django.db.models import OuterRef, Subquery
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -16,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from rooms.forms import RoomNameField, TopicField
 from rooms.models import Event, Membership, Node, Room, Visit
 from rooms.models.log import TEXTS
-from rooms.models.room import MAX_REASON
+from rooms.models.room import KEPT_DELETED, MAX_REASON
 from rooms.rights import Refused, Role
 
 
@@ -107,8 +108,9 @@ class RoomAdmin(UncountedAdmin):
         "lines",
         "last_activity",
         "archived_at",
+        "deleted_at",
     ]
-    list_filter = ["archived_at"]
+    list_filter = ["archived_at", "deleted_at"]
     search_fields = ["slug", "topic"]
     readonly_fields = [
         "people_here",
@@ -117,14 +119,16 @@ class RoomAdmin(UncountedAdmin):
         "floor",
         "created_at",
         "archived_at",
+        "deleted_at",
     ]
     form = RoomAdminForm
     action_form = ReasonForm
-    actions = ["clear_history", "archive", "reopen"]
+    actions = ["clear_history", "archive", "reopen", "delete_rooms", "bring_back"]
 
     def get_queryset(self, request):
-        rooms = super().get_queryset(request).with_heads()
-        return rooms.annotate(last_at=LAST_AT)
+        """With the rooms that were deleted, until `purge` begins with them."""
+        rooms = Room.everything.filter(head__isnull=False).with_heads()
+        return rooms.annotate(last_at=LAST_AT).order_by(*self.get_ordering(request))
 
     def get_form(self, request, obj=None, **kwargs):
         if obj is None:
@@ -138,7 +142,7 @@ class RoomAdmin(UncountedAdmin):
         return ["name", *self.readonly_fields] if obj else []
 
     def has_delete_permission(self, request, obj=None):
-        return False  # a room is archived; its log stays
+        return False  # the action hides it; rows are removed by `purge` alone
 
     def changeform_view(self, request, *args, **kwargs):
         try:
@@ -188,6 +192,24 @@ class RoomAdmin(UncountedAdmin):
     @admin.action(description=_("Open again"), permissions=["change"])
     def reopen(self, request, queryset):
         act_on_each(self, request, queryset, lambda r: r.archive(request.user, False))
+
+    @admin.action(description=_("Delete …"), permissions=["change"])
+    def delete_rooms(self, request, queryset):
+        if "confirmed" in request.POST:
+            act_on_each(self, request, queryset, lambda r: r.delete_room(request.user))
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Delete rooms?"),
+            "opts": self.opts,
+            "rooms": queryset,
+            "days": KEPT_DELETED.days,
+        }
+        return TemplateResponse(request, "admin/rooms/room/delete_rooms.html", context)
+
+    @admin.action(description=_("Bring back"), permissions=["change"])
+    def bring_back(self, request, queryset):
+        act_on_each(self, request, queryset, lambda r: r.recover_room(request.user))
 
 
 @admin.register(Membership)

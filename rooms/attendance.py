@@ -88,6 +88,14 @@ def put_out(log, room_id, user, cause):
     settle(log, [(room_id, user)])
 
 
+def put_everybody_out(log, room_id, cause):
+    """Close all visits to a room, and write that everybody there left."""
+    open_visits = Visit.objects.open().filter(room_id=room_id)
+    open_visits.update(closed_at=Greatest("opened_at", log.now), cause=cause)
+    present = User.objects.filter(visits__room=room_id, visits__settled=False)
+    settle(log, [(room_id, user) for user in present.distinct()])
+
+
 def settle(log, pairs):
     """Write a leave for each (room_id, user) here whose visits have all been closed."""
     people = {(room_id, user.pk): user for room_id, user in pairs}

@@ -19,7 +19,7 @@ class RoomNameField(forms.CharField):
 
     def clean(self, value):
         name = NameField().clean(super().clean(value), None)
-        if fold(name) in RESERVED or Room.objects.named(name).exists():
+        if fold(name) in RESERVED or Room.everything.named(name).exists():
             raise ValidationError(
                 _("There is a room of this name already."), code="taken"
             )

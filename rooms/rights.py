@@ -24,6 +24,8 @@ class Act(models.TextChoices):
     RESTORE = "restore"
     ROLE = "role"
     ARCHIVE = "archive"
+    DELETE_ROOM = "delete_room"
+    RECOVER_ROOM = "recover_room"
 
 
 # Which roles may, and whether a superuser may without being a member. A superuser
@@ -42,6 +44,9 @@ TABLE = {
     Act.RESTORE: (MODERATORS, True),
     Act.ROLE: (OWNERS, True),
     Act.ARCHIVE: (OWNERS, True),
+    # An owner only while nobody else has spoken there: `Room.delete_room`.
+    Act.DELETE_ROOM: (OWNERS, True),
+    Act.RECOVER_ROOM: (set(), True),
 }
 RANK = {None: 0, Role.MEMBER: 1, Role.MODERATOR: 2, Role.OWNER: 3}
 ON_LOWER_ROLES_ONLY = {Act.KICK}

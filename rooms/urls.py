@@ -15,4 +15,5 @@ urlpatterns = [
     path("rooms/<str:slug>/topic/", views.topic, name="topic"),
     path("rooms/<str:slug>/clear/", views.clear, name="clear"),
     path("rooms/<str:slug>/restore/", views.restore, name="restore"),
+    path("rooms/<str:slug>/delete/", views.delete_room, name="delete_room"),
 ]

@@ -20,7 +20,7 @@ from django.views.decorators.http import (
 from accounts.models import User
 from rooms import directory
 from rooms.forms import RoomForm, WelcomeForm, is_new
-from rooms.models import Room
+from rooms.models import Event, Room
 from rooms.models.room import COUNTED_MEMBERS
 from rooms.rights import Refused
 from rooms.setup_code import is_needed
@@ -149,6 +149,8 @@ def _answer_page(request, slug, event=None, refused=None):
         return redirect_to_login(page)
     if refused and refused.code != "removed":  # this one the page says by itself
         messages.error(request, refused.detail)
+    elif event and event.kind == Event.Kind.DELETE_ROOM:
+        page = reverse("rooms:index")
     return redirect(page)
 
 
@@ -188,6 +190,11 @@ def restore(request, room):
     if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
         raise Refused("bad_field", _("“seq” is not a number."))
     return room.restore(int(seq), request.user)
+
+
+@act
+def delete_room(request, room):
+    return room.delete_room(request.user)
 
 
 def _person(request):

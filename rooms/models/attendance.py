@@ -21,6 +21,7 @@ class Cause(models.TextChoices):
     KICKED = "kicked", _("was put out")
     LOST = "lost", _("their server died")
     SHUTDOWN = "shutdown", _("the server stopped")
+    DELETED = "deleted", _("the room was deleted")
 
 
 # Who leaves so is gone at once: no page of theirs will come back within the grace.

@@ -68,6 +68,8 @@ class Event(models.Model):
         ARCHIVE = "archive", _("archived or reopened the room")
         CLEAR = "clear", _("cleared the history")
         RESTORE = "restore", _("took a clear back")
+        DELETE_ROOM = "delete_room", _("deleted the room")
+        RECOVER_ROOM = "recover_room", _("brought the room back")
 
     room = models.ForeignKey(
         "Room", models.CASCADE, related_name="events", verbose_name=_("room")

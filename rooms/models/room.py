@@ -1,6 +1,6 @@
 import unicodedata
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import models, transaction
@@ -23,6 +23,7 @@ from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, Role, may
 
 MAX_TOPIC = 200
 MAX_REASON = 200
+KEPT_DELETED = timedelta(days=30)  # then `purge` removes a deleted room for good
 COUNTED_MEMBERS = 1_000
 COUNT_MEMBERS = """
     SELECT count(*) FROM (
@@ -42,6 +43,10 @@ class RoomQuerySet(models.QuerySet):
 
     def in_use(self):
         return self.filter(archived_at=None)
+
+    def due(self):
+        """Those that were deleted so long ago that they are to be removed for good."""
+        return self.filter(deleted_at__lt=Now() - KEPT_DELETED)
 
     def with_heads(self):
         """With `room.head`, which carries the counts, read along."""
@@ -68,6 +73,13 @@ class RoomQuerySet(models.QuerySet):
         return room
 
 
+class RoomManager(models.Manager.from_queryset(RoomQuerySet)):
+    """The rooms that people can find; those that were deleted are hidden."""
+
+    def get_queryset(self):
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Room(models.Model):
     """A room, and the verbs of what can happen in it.
 
@@ -90,9 +102,11 @@ class Room(models.Model):
     )
     created_at = models.DateTimeField(_("made"), auto_now_add=True)
     archived_at = models.DateTimeField(_("archived"), null=True, blank=True)
+    deleted_at = models.DateTimeField(_("deleted"), null=True, blank=True)
     members = models.ManyToManyField(User, through="Membership", related_name="rooms")
 
-    objects = RoomQuerySet.as_manager()
+    objects = RoomManager()
+    everything = RoomQuerySet.as_manager()  # with those that were deleted
 
     class Meta:
         ordering = ["slug"]
@@ -213,15 +227,37 @@ class Room(models.Model):
             self._change(archived_at=log.now if archived else None)
             return log.append(self.pk, Event.Kind.ARCHIVE, by, archived=archived)
 
+    def delete_room(self, by):
+        """The room is hidden from everybody, and everybody in it put out. Its name
+        stays taken until `purge` removes it, KEPT_DELETED later.
+
+        Who is no superuser can do it only while nobody else has spoken there.
+        """
+        with self._acting(by, Act.DELETE_ROOM) as log:
+            self._keep_words_of_others(by)
+            self._change(deleted_at=log.now)
+            event = log.append(self.pk, Event.Kind.DELETE_ROOM, by)
+            attendance.put_everybody_out(log, self.pk, Cause.DELETED)
+            return event
+
+    def recover_room(self, by):
+        """A deleted room is as it was; nothing happens to one that is not deleted."""
+        with self._acting(by, Act.RECOVER_ROOM, even_deleted=True) as log:
+            if not self.deleted_at:
+                return None
+            self._change(deleted_at=None)
+            return log.append(self.pk, Event.Kind.RECOVER_ROOM, by)
+
     # What the verbs are made of -----------------------------------------------------
 
     @contextmanager
-    def _acting(self, by, act=None, target=None):
+    def _acting(self, by, act=None, target=None, even_deleted=False):
         """The room's log, opened for `by` to do `act` to `target`, or Refused."""
         with writing(self.pk) as log:
-            if self.pk not in log.rooms:
+            if self.pk in log.rooms:
+                self.refresh_from_db()
+            if self.pk not in log.rooms or self.deleted_at and not even_deleted:
                 raise Refused("not_allowed", gettext("There is no such room any more."))
-            self.refresh_from_db()
             if act is not None:
                 self._check(by, act, target)
             yield log
@@ -243,6 +279,14 @@ class Room(models.Model):
         for name, value in fields.items():
             setattr(self, name, value)
         self.save(update_fields=fields)
+
+    def _keep_words_of_others(self, by):
+        if User.objects.filter(pk=by.pk, is_superuser=True).exists():
+            return
+        said = self.events.filter(kind=Event.Kind.MESSAGE)
+        if said.exclude(actor_id=by.pk).exists():
+            detail = gettext("Others have written here: only an admin can delete it.")
+            raise Refused("not_allowed", detail)
 
     def _keep_an_owner(self, besides):
         owners = self.memberships.filter(role=Role.OWNER, user__is_active=True)
@@ -267,7 +311,7 @@ class Standing(NamedTuple):
 class MembershipQuerySet(models.QuerySet):
     def named(self, name):
         """Those in the room of that name; see `RoomQuerySet.named`."""
-        return self.filter(room__slug=fold(name))
+        return self.filter(room__slug=fold(name), room__deleted_at=None)
 
     def with_rooms(self):
         """With `membership.room` and its head read along."""
@@ -275,7 +319,8 @@ class MembershipQuerySet(models.QuerySet):
 
     def standings(self, room_ids, user_ids):
         """{(room_id, user_id): Standing} of those who are members."""
-        rows = self.filter(room_id__in=room_ids, user_id__in=user_ids).values_list(
+        members = self.filter(room_id__in=room_ids, user_id__in=user_ids)
+        rows = members.filter(room__deleted_at=None).values_list(
             "room_id",
             "user_id",
             "role",

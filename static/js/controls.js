@@ -26,6 +26,7 @@ export class Controls {
       topic: this.#opener("topic-dialog", () => [{}, { topic: topic() }]),
       clear: this.#opener("clear-dialog"),
       leave: this.#opener("leave-dialog", () => [], () => location.assign(urls.rooms)),
+      delete_room: this.#opener("delete-room-dialog", () => [], () => location.assign(urls.rooms)),
     }
     const menu = new Popover(byId("room-menu"))
     byId("no-topic").addEventListener("click", openers.topic)

@@ -189,6 +189,25 @@ async def test_who_is_put_out_gets_the_kick_and_nothing_after_it(
     assert other.closed is None
 
 
+async def test_a_deleted_room_closes_who_is_there_and_who_is_on_the_way(
+    feed, room, alice, bob, carol, admin
+):
+    there, late = Reader(bob), Reader(carol, head=4)
+    await join(feed, there, None)
+    delete = await sync_to_async(room.delete_room)(alice)
+    feed.take([], delete.seq)
+    await settle(feed, delete.seq)
+    assert (there.seqs, there.closed) == ([delete.seq], 4404)
+    await join(feed, late, None)
+    assert late.closed == 4404
+    back = await sync_to_async(room.recover_room)(admin)
+    feed.take([], back.seq)
+    await settle(feed, back.seq)
+    again = Reader(bob, head=back.seq)
+    await join(feed, again, None)
+    assert again.closed is None
+
+
 async def test_who_was_put_out_and_came_back_stays(feed, room, alice, bob):
     kick = await sync_to_async(room.kick)(bob, alice)
     back = await sync_to_async(room.admit)(bob)

@@ -340,6 +340,28 @@ async def test_a_killed_server_is_noticed_and_its_people_come_back(
     assert await faults() == []
 
 
+async def test_a_deleted_room_closes_everywhere(pair, room, alice, bob, admin):
+    session = await sign_in(bob)
+    async with (
+        Page(pair[0], room, await sign_in(alice)) as one,
+        Page(pair[1], room, session) as two,
+    ):
+        await one.say("mine")
+        delete = await sync_to_async(room.delete_room)(alice)
+        for page in (one, two):
+            assert await page.closed() == 4404
+            assert page.seqs[-1] == delete.seq
+            assert page.of_type("error")[-1]["detail"] == "This room was deleted."
+    async with Line(pair[1], f"/ws/rooms/{room.slug}/", session) as again:
+        assert await again.closed() == 4404
+    await sync_to_async(room.recover_room)(admin)
+    async with Page(pair[0], room, session) as page:
+        await page.say("back")
+    assert await faults() == []
+    for server in pair:
+        assert "Traceback" not in server.log
+
+
 async def test_a_kick_reaches_the_other_process(pair, room, alice, bob):
     async with (
         Page(pair[0], room, await sign_in(alice)) as one,

@@ -294,6 +294,29 @@ def test_a_room_that_is_archived_offers_no_topic_and_no_clear(visit, room, alice
     expect(topic).to_be_visible()
 
 
+def test_an_owner_deletes_a_room_by_the_keyboard(visit, room, alice, bob):
+    one, two = is_live(visit(alice, "/rooms/lobby/")), visit(bob, "/rooms/lobby/")
+    is_live(two)
+    expect(two.locator('[data-opens="delete_room"]')).to_be_hidden()
+    one.get_by_role("button", name="Room menu").press("Enter")
+    item = one.get_by_role("button", name="Delete the room …")
+    item.press("Enter")
+    dialog = one.get_by_role("dialog", name="Delete lobby?")
+    expect(dialog).to_contain_text("For 30 days an admin can bring it back")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    one.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    one.get_by_role("button", name="Room menu").press("Enter")
+    item.press("Enter")
+    one.keyboard.press("Shift+Tab")
+    expect(dialog.get_by_role("button", name="Delete the room")).to_be_focused()
+    one.keyboard.press("Enter")
+    one.wait_for_url("**/rooms/")
+    expect(one.locator("[data-room=lobby]")).to_have_count(0)
+    expect(two.locator("#banner")).to_contain_text("This room was deleted.")
+    expect(two.locator("#status")).to_contain_text("Not connected")
+
+
 def test_a_command_is_answered_for_its_sender_alone(visit, room, alice, bob):
     one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
     is_live(one), is_live(two)

@@ -341,6 +341,26 @@ def test_a_room_is_archived_and_opened_again(talk, admin, do, browse, bob):
     assert "lobby" in text(browse(bob).get("/rooms/"))
 
 
+def test_rooms_are_deleted_once_one_is_sure_and_brought_back(talk, admin, desk, do):
+    choice = {"action": "delete_rooms", "_selected_action": [talk.pk]}
+    page = text(desk.post(at("room"), choice))
+    assert f"<li>lobby: {last(talk).seq} lines</li>" in page
+    assert "For 30 days you can bring it back here" in page
+    assert Room.objects.filter(pk=talk.pk).exists()
+    assert do("delete_rooms", talk, confirmed="Delete") == ["Done: 1."]
+    event = talk.events.get(kind="delete_room")
+    assert event.actor == admin
+    assert not Room.objects.filter(pk=talk.pk).exists()
+    assert "lobby" in text(desk.get(at("room")))
+    assert "lobby" in text(desk.get(at("room"), {"deleted_at__isnull": "False"}))
+    assert desk.get(at("room", talk.pk, "change")).status_code == 200
+    (told,) = do("archive", talk)
+    assert told == "lobby: There is no such room any more."
+    assert do("bring_back", talk) == ["Done: 1."]
+    assert last(talk).kind == "recover_room"
+    assert Room.objects.filter(pk=talk.pk).exists()
+
+
 @pytest.mark.parametrize("reason", ["x" * 201, "a\0b"])
 def test_a_reason_that_cannot_be_kept_stops_the_act(reason, talk, bob, do):
     head = last(talk)
@@ -535,10 +555,13 @@ def test_a_permission_of_the_admin_is_no_right_in_a_room(talk, bob, staff, brows
     for action, one in (
         ("clear_history", talk),
         ("archive", talk),
+        ("bring_back", talk),
         ("kick", row),
         ("make_owner", row),
     ):
         assert do(action, one, client=client) == [f"{one}: You may not do that here."]
+    (told,) = do("delete_rooms", talk, client=client, confirmed="Delete")
+    assert told == "lobby: You may not do that here."
     answer = client.post(
         at("room", talk.pk, "change"), fields_of(talk, topic="News"), follow=True
     )

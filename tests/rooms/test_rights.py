@@ -8,9 +8,10 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
+from django.utils import timezone
 
 from messaging.drafts import Arrive, Say, write_batch
-from rooms.models import Event
+from rooms.models import Event, Room
 from rooms.rights import Act, Refused, Role, may, rights
 from tests.cast import make_person
 from tests.live import Line, Page, sign_in
@@ -20,18 +21,20 @@ from tests.live import Line, Page, sign_in
 #
 # `deactivated` is an owner whose account was closed. Staff, superuser: no members.
 MATRIX = """
-          nobody stranger member moderator owner deactivated staff superuser
-    list    L       Y       Y        Y       Y        L        Y       Y
-    join    L       Y       =        =       =        L        Y       Y
-    read    L       H       Y        Y       Y        L        H       H
-    post    L       H       Y        Y       Y        L        H       H
-    leave   L       N       Y        Y       N        L        N       N
-    topic   L       N       N        Y       Y        L        N       Y
-    kick    L       N       N        Y       Y        L        N       Y
-    clear   L       N       N        Y       Y        L        N       Y
-    restore L       N       N        Y       Y        L        N       Y
-    role    L       N       N        N       Y        L        N       Y
-    archive L       N       N        N       Y        L        N       Y
+                 nobody stranger member moderator owner deactivated staff superuser
+    list           L       Y       Y        Y       Y        L        Y       Y
+    join           L       Y       =        =       =        L        Y       Y
+    read           L       H       Y        Y       Y        L        H       H
+    post           L       H       Y        Y       Y        L        H       H
+    leave          L       N       Y        Y       N        L        N       N
+    topic          L       N       N        Y       Y        L        N       Y
+    kick           L       N       N        Y       Y        L        N       Y
+    clear          L       N       N        Y       Y        L        N       Y
+    restore        L       N       N        Y       Y        L        N       Y
+    role           L       N       N        N       Y        L        N       Y
+    archive        L       N       N        N       Y        L        N       Y
+    delete_room    L       N       N        N       Y        L        N       Y
+    recover_room   L       N       N        N       N        L        N       Y
 """
 HEADING, *ROWS = [line.split() for line in MATRIX.strip().splitlines()]
 PEOPLE = HEADING
@@ -40,7 +43,7 @@ CELLS = {
     for row in ROWS
     for who, cell in zip(PEOPLE, row[1:], strict=True)
 }
-# By a form of the room's page. (To speak takes a socket, to archive the admin.)
+# By a form of the room's page. (To speak takes a socket; the rest is for the admin.)
 FORMS = {
     "join": {},
     "leave": {},
@@ -49,7 +52,10 @@ FORMS = {
     "clear": {"reason": "noise"},
     "restore": {"seq": "{clear}"},
     "role": {"user": "ned", "role": "moderator"},
+    "delete_room": {},
 }
+ADDRESS = {act: f"/rooms/lobby/{act}/" for act in FORMS}
+ADDRESS["delete_room"] = "/rooms/lobby/delete/"
 # By a post over a socket.
 POSTS = {
     "post": "hello",
@@ -105,13 +111,16 @@ class World(SimpleNamespace):
         events = self.room.events.filter(seq__gt=self.head)
         kinds = [WRITES.get(act, act)] if act else []
         assert [event.kind for event in events] == kinds
+        is_hidden = not Room.objects.filter(pk=self.room.pk).exists()
+        assert is_hidden == (act == "delete_room")
 
 
 def test_the_table_has_each_act_once():
     acts = [row[0] for row in ROWS]
     assert len(acts) == len(set(acts))
     assert set(acts) - {"list", "join"} == {act.value for act in Act}
-    assert set(FORMS) | set(POSTS) | {"list", "read", "archive"} == set(acts)
+    elsewhere = {"list", "read", "archive", "recover_room"}
+    assert set(FORMS) | set(POSTS) | elsewhere == set(acts)
     assert set(CELLS.values()) == set("LYNH=")
 
 
@@ -159,7 +168,18 @@ VERBS = {
     "restore": lambda world, by: world.room.restore(world.clear, by),
     "role": lambda world, by: world.room.give_role(world.ned, Role.MODERATOR, by),
     "archive": lambda world, by: world.room.archive(by),
+    "delete_room": lambda world, by: world.room.delete_room(by),
+    "recover_room": lambda world, by: recover(world.room, by),
 }
+
+
+def recover(room, by):
+    """Bring the room back; where that is refused it is as it was before, too."""
+    Room.everything.filter(pk=room.pk).update(deleted_at=timezone.now())
+    try:
+        room.recover_room(by)
+    finally:
+        Room.everything.filter(pk=room.pk).update(deleted_at=None)
 
 
 def write(draft):
@@ -184,7 +204,7 @@ def test_the_verbs_agree_with_the_table(act, world):
 # An archived room ------------------------------------------------------------------
 
 STANDS_STILL = {"join", "post", "topic", "clear", "restore"}
-REMAINS = {"read", "leave", "kick", "role", "archive"}
+REMAINS = {"read", "leave", "kick", "role", "archive", "delete_room", "recover_room"}
 
 
 @pytest.mark.parametrize("act", VERBS)
@@ -214,9 +234,7 @@ DONE_IN_AN_ARCHIVE = {
 def test_the_forms_of_an_archived_room_say_why_not(act, world, alice, browse):
     world.head = world.room.archive(by=alice).seq
     who = "stranger" if act == "join" else "owner"
-    answer = world.browser(who, browse).post(
-        f"/rooms/lobby/{act}/", world.fields(act), **AS_JSON
-    )
+    answer = world.browser(who, browse).post(ADDRESS[act], world.fields(act), **AS_JSON)
     assert (answer.status_code, answer.json()["code"]) == (403, "archived")
     world.assert_written(None)
 
@@ -230,11 +248,13 @@ def test_forms_agree_with_the_table(act, world, browse):
     for who in PEOPLE:
         with cell(act, who) as letter:
             answer = world.browser(who, browse).post(
-                f"/rooms/lobby/{act}/", world.fields(act), follow=True
+                ADDRESS[act], world.fields(act), follow=True
             )
             (landed,) = [url for url, _status in answer.redirect_chain]
             sign_in = "/accounts/login/?next=/rooms/lobby/"
-            assert landed == (sign_in if letter == "L" else "/rooms/lobby/")
+            is_gone = (act, letter) == ("delete_room", "Y")
+            page = "/rooms/" if is_gone else "/rooms/lobby/"
+            assert landed == (sign_in if letter == "L" else page)
             world.assert_written(act if letter == "Y" else None)
             if letter == "N" and CELLS["read", who] == "H":
                 assert "You may not do that here." in answer.content.decode()
@@ -245,7 +265,7 @@ def test_scripts_get_the_same_answers_as_json(act, world, browse):
     for who in PEOPLE:
         with cell(act, who) as letter:
             answer = world.browser(who, browse).post(
-                f"/rooms/lobby/{act}/", world.fields(act), **AS_JSON
+                ADDRESS[act], world.fields(act), **AS_JSON
             )
             body = answer.json()
             if letter in "Y=":

@@ -36,7 +36,7 @@ class Command(BaseCommand):
     def handle(self, *, days, lines, seed, **options):
         if not (1 <= days <= 365 and 1 <= lines <= 10_000):
             raise CommandError("--days is 1 to 365, and --lines 1 to 10000.")
-        taken = set(Room.objects.values_list("slug", flat=True))
+        taken = set(Room.everything.values_list("slug", flat=True))
         rooms = [(name, topic) for name, topic in ROOMS if fold(name) not in taken]
         if not rooms:
             raise CommandError("All rooms of the demo are there already.")
