@@ -22,6 +22,7 @@ from messaging.gateway import in_database
 DATABASE_WITHIN = 1.5  # seconds
 FRESH = 1.0  # seconds that an answer of the database is good for
 MAX_LAG = 1.0  # seconds
+MAX_AGE = 5.0  # of what waits to be written, where nobody else locks its room
 
 
 class Probes:
@@ -94,6 +95,8 @@ def process_troubles(live):
         troubles["node"] = "The process is not, or not yet, among the living."
     if live.lag.worst > MAX_LAG:
         troubles["event_loop"] = f"The event loop was {live.lag.worst:.1f} s late."
+    if live.writer.age > MAX_AGE:
+        troubles["writer"] = f"A post has waited for {live.writer.age:.0f} s."
     return troubles
 
 

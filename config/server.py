@@ -10,11 +10,11 @@ from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from config import frames, request_limits, systemd
+from config import frames, last_resort, request_limits, systemd
 from config.sockets import Socket
 from messaging import runtime
 
-# Of the 30 s that a service manager gives; the rest is for the last lines of the log.
+# Of the 40 s that a service manager gives; config/last_resort.py ends what takes 32.
 DRAIN_WITHIN = 20  # seconds
 FINISH_WITHIN = 5
 # Autobahn cuts its time-outs to whole seconds of the clock: one of 1 s, as it has for
@@ -61,6 +61,7 @@ class Server(Daphne):
         # (setProtocolOptions would forget what Daphne allows: it has defaults.)
         self.ws_factory.closeHandshakeTimeout = CLOSE_WITHIN
         self.listener.listen(request_limits.Factory(self))
+        reactor.callWhenRunning(last_resort.stand_by)
         # Once the reactor runs, and heeds signals: one that came between would be lost.
         reactor.callWhenRunning(self.on_ready)
         reactor.callWhenRunning(systemd.tell_while_alive)

@@ -11,6 +11,7 @@ an unknown repeats the draft with the same key.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -32,7 +33,7 @@ MAX_WAITING = 5_000
 TRY_AGAIN = 1.0  # seconds
 THREADS_ASIDE = 2  # of the gateway's; so many locked rooms are waited for at a time
 
-Waiting = tuple[Draft, asyncio.Future]
+Waiting = tuple[Draft, asyncio.Future, float]  # with the time since when
 Place = tuple[int, int]  # node's id, room's id: where a visit may be that nobody holds
 OnLocked = Callable[[set[int]], None]
 
@@ -71,12 +72,18 @@ class Writer:
         if len(queue) >= MAX_WAITING and not isinstance(draft, Depart):
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
-        queue.add([(draft, done)])
+        queue.add([(draft, done, time.monotonic())])
         return done
 
     @property
     def waiting(self) -> int:
         return sum(len(queue) for queue in self._queues)
+
+    @property
+    def age(self) -> float:
+        """For how many seconds the oldest draft has waited in the queue that rooms
+        share. (One of a locked room says nothing about the process.)"""
+        return self._shared.age
 
     @property
     def locked(self) -> int:
@@ -112,11 +119,18 @@ class Queue:
         self.draining: asyncio.Task | None = None
         self._on_locked = on_locked
         self._waiting: deque[Waiting] = deque()
+        self._in_hand: list[Waiting] = []  # those that are being written
         self._visits = visits  # {id: node's id}, all that sockets of the process hold
         self._doubtful: set[Place] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def age(self) -> float:
+        """For how many seconds the oldest of its drafts has waited to be written."""
+        oldest = next(iter(self._in_hand or self._waiting), None)
+        return time.monotonic() - oldest[2] if oldest else 0.0
 
     def add(self, waiting: Iterable[Waiting], doubtful: Iterable[Place] = ()) -> None:
         self._waiting.extend(waiting)
@@ -150,16 +164,19 @@ class Queue:
         if not count:
             return
         batch = [self._waiting.popleft() for _nth in range(count)]
+        self._in_hand = batch
         metrics.BATCH.observe(count)
         try:
-            fates = await _fates([draft for draft, _done in batch])
+            fates = await _fates([draft for draft, _done, _since in batch])
         except Locked:
             self._waiting.extendleft(reversed(batch))
             raise
+        finally:
+            self._in_hand = []
         self._settle(batch, fates)
 
     def _settle(self, batch: list[Waiting], fates: list) -> None:
-        for (draft, done), fate in zip(batch, fates, strict=True):
+        for (draft, done, _since), fate in zip(batch, fates, strict=True):
             self._note(draft, fate)
             _resolve(done, fate)
 
@@ -218,9 +235,9 @@ class Aside(Queue):
         """Of those who wait, only who has left waits on: nobody would repeat that."""
         self._is_locked = True
         waiting, self._waiting = self._waiting, deque()
-        for draft, done in waiting:
+        for draft, done, since in waiting:
             if isinstance(draft, Depart):
-                self._waiting.append((draft, done))
+                self._waiting.append((draft, done, since))
             else:
                 _resolve(done, Refused("try_later", _("This room is busy.")))
 

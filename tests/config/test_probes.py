@@ -1,16 +1,23 @@
 """What a prober is told: of a server that lives, can serve, or has something amiss."""
 
+import asyncio
+import os
+import re
+import signal
 import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import psycopg
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from config.probes import is_local, process_troubles
+from tests.live import Page, sign_in
 from tests.servers import Postgres, Rollcall, var_dir, wait_until
 from tests.watching import readyz, wait_until_ready
 
@@ -162,6 +169,66 @@ def test_a_server_whose_loop_stood_still_says_so_for_a_while(server):
     wait_until_ready(server)
 
 
+@pytest.fixture
+def page(server, room, bob):
+    """page(): a Page of bob's."""
+
+    async def page():
+        return Page(server, room, await sign_in(bob))
+
+    return page
+
+
+async def test_a_server_that_writes_nothing_is_not_ready(server, page):
+    """The lines of its threads are open, and no answer ever comes."""
+    async with await page() as two:
+        await two.say("before")
+        silent = await sync_to_async(backends)()
+        for pid in silent:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await two.post("unheard")
+            problems = await asyncio.to_thread(wait_until, lambda: unwritten(server))
+            assert re.fullmatch(r"A post has waited for \d+ s\.", problems["writer"])
+        finally:
+            for pid in silent:
+                os.kill(pid, signal.SIGCONT)
+        await asyncio.to_thread(wait_until_ready, server)
+
+
+def backends():
+    """The pids of the processes of PostgreSQL that serve our servers."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def unwritten(server):
+    status, answer = readyz(server)
+    return status == 503 and "writer" in answer["problems"] and answer["problems"]
+
+
+async def test_a_room_that_somebody_locks_leaves_a_server_ready(server, room, page):
+    async with await page() as two:
+        await two.say("before")
+        line = psycopg.connect(conninfo(), autocommit=True)
+        with line as other, other.transaction():
+            other.execute("SELECT 1 FROM rooms_head FOR UPDATE")
+            end = time.monotonic() + 7
+            while time.monotonic() < end:
+                await two.post("not now")
+                status, answer = await asyncio.to_thread(readyz, server)
+                assert (status, answer["problems"]) == (200, {})
+
+
+def conninfo():
+    at = connection.settings_dict
+    return f"host={at['HOST']} user={at['USER']} dbname={at['NAME']}"
+
+
 def stood_still(server):
     status, answer = readyz(server)
     return status != 200 and (status, answer)
@@ -172,6 +239,7 @@ def test_who_stops_or_is_not_among_the_living_is_not_ready():
         draining=True,
         presence=SimpleNamespace(node=None),
         lag=SimpleNamespace(worst=0.1),
+        writer=SimpleNamespace(age=0.1),
     )
     assert process_troubles(live).keys() == {"draining", "node"}
 
