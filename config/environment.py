@@ -1,6 +1,10 @@
 """Typed readers of environment variables. A bad value is told in one sentence."""
 
-from contextlib import contextmanager
+import socket
+from contextlib import contextmanager, suppress
+from io import StringIO
+from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
@@ -11,6 +15,28 @@ USUAL_PORTS = {"http": 80, "https": 443}
 
 class Environment(environ.Env):
     """A variable that is empty counts as not set."""
+
+    def read_file(self, named, usual):
+        """Take the variables of the named file, else of the usual one where it is."""
+        try:
+            if named or Path(usual).exists():
+                self.read_env(StringIO(Path(named or usual).read_text("utf-8")))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise ImproperlyConfigured(
+                f"The settings in {named or usual} cannot be read: {reason}."
+            ) from error
+
+    def folder(self, name, default):
+        """The path of a folder, which is made if need be."""
+        path = Path(self.text(name, str(default))).resolve()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{path} cannot be used ({error.strerror}): change {name}."
+            ) from error
+        return path
 
     def text(self, name, default=""):
         return self.str(name, default="") or default
@@ -86,6 +112,15 @@ def origin_of(url):
     require(not parts.query and not parts.fragment)
     port = parts.port not in (None, USUAL_PORTS[parts.scheme]) and f":{parts.port}"
     return f"{parts.scheme}://{host_of(url)}{port or ''}"
+
+
+def is_every_address(host):
+    """Whether to listen there is to listen at all addresses of the machine."""
+    with suppress(OSError):
+        return socket.inet_aton(host) == bytes(4)  # "0" is one way to write it
+    with suppress(ValueError):
+        return ip_address(host).is_unspecified
+    return False
 
 
 def host_of(url):

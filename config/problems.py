@@ -1,5 +1,10 @@
 """What can go wrong on an operator's machine, in one sentence each."""
 
+import errno
+import os
+from pathlib import Path
+
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     InterfaceError,
@@ -9,6 +14,8 @@ from django.db import (
     ProgrammingError,
 )
 from psycopg.errors import UndefinedColumn, UndefinedTable
+
+FULL = errno.ENOSPC, errno.EDQUOT
 
 
 def explain(error):
@@ -20,8 +27,25 @@ def explain(error):
             return explain_unreachable(error)
         case ProgrammingError(__cause__=UndefinedTable() | UndefinedColumn()):
             return "The database lacks this version's tables: run manage.py migrate."
-        case OSError(filename=str(name), strerror=reason):
-            return f"{name} cannot be used ({reason}): mend it, or change VAR_DIR."
+        case OSError(errno=number) if number in FULL:
+            return f"There is no room left on the disk{place(error)}: make some."
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return "Too many files are open: raise the limit (ulimit -n)."
+        case OSError(errno=errno.EROFS):
+            return f"The disk can only be read{place(error)}: mount it for writing."
+        case OSError(filename=str() | bytes(), strerror=str(reason)):
+            return f"A file cannot be used{place(error)}: {reason}.{remedy(error)}"
+
+
+def place(error):
+    return f" ({os.fsdecode(error.filename)})" if error.filename else ""
+
+
+def remedy(error):
+    """What to change, where it is a matter of a setting."""
+    path = Path(os.fsdecode(error.filename)).absolute()
+    is_ours = settings.configured and path.is_relative_to(settings.VAR_DIR)
+    return " Give it to who starts Rollcall, or change VAR_DIR." if is_ours else ""
 
 
 def is_outage(error):

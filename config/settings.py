@@ -10,17 +10,16 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from config import embedded
-from config.environment import Environment, host_of
+from config.environment import Environment, host_of, is_every_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment()
-env.read_env(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+env.read_file(os.environ.get("ENV_FILE"), BASE_DIR / ".env")
 
 # What runs where ------------------------------------------------------------------
 
-VAR_DIR = Path(env.text("VAR_DIR", BASE_DIR / "var")).resolve()
-VAR_DIR.mkdir(parents=True, exist_ok=True)
+VAR_DIR = env.folder("VAR_DIR", BASE_DIR / "var")
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000)
 PUBLIC_URL = env.origin("PUBLIC_URL")
@@ -29,7 +28,7 @@ DATABASE = env.database("DATABASE_URL")
 REDIS_URL = env.redis("REDIS_URL")
 DEBUG = env.switch("DEBUG")
 
-if HOST in ("0.0.0.0", "::") and not PUBLIC_URL:
+if is_every_address(HOST) and not PUBLIC_URL:
     raise ImproperlyConfigured(
         f"HOST={HOST} lets others in: set PUBLIC_URL to the address they will type."
     )
@@ -42,6 +41,12 @@ ALLOWED_HOSTS = [host_of(origin) for origin in ORIGINS]
 ON_LOOPBACK = NAMES == LOOPBACK and set(ALLOWED_HOSTS) <= set(LOOPBACK)
 CSRF_TRUSTED_ORIGINS = ORIGINS
 SECURE = PUBLIC_URL.startswith("https://")
+
+if DEBUG and (PUBLIC_URL or not ON_LOOPBACK):
+    raise ImproperlyConfigured(
+        "DEBUG=true shows the insides of every error to whoever can open the page: it "
+        "goes with neither PUBLIC_URL nor a HOST that others reach. Leave it out."
+    )
 
 if SECURE and not TRUST_PROXY:
     raise ImproperlyConfigured(

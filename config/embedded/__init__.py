@@ -32,8 +32,9 @@ def database(var):
 @cache
 def use(var):
     """Start the server unless it runs, and leave it when this process exits."""
-    users = (var / "postgres.users").open("a")
     with door(var):
+        places.check(var)
+        users = (var / "postgres.users").open("a")
         fcntl.flock(users, fcntl.LOCK_SH)
         if not cluster.is_up(var):
             cluster.start(var)

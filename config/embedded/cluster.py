@@ -28,7 +28,7 @@ OPTIONS = {
 
 
 def is_up(var):
-    """Whether a server listens. It is ours: nobody else gets into that folder."""
+    """Whether a server listens. It is ours: `places.check` lets nobody else in."""
     with socket.socket(socket.AF_UNIX) as client:
         path = places.socket_folder(var) / ".s.PGSQL.5432"
         return client.connect_ex(str(path)) == 0
@@ -40,8 +40,7 @@ def start(var):
         make(data)
     if not sockets.exists():
         places.make_private_folder(sockets)
-    for folder in (data, sockets):
-        places.check_private_folder(folder)
+    places.check(var)
     options = OPTIONS | {"unix_socket_directories": str(sockets)}
     words = [f"-c {name}={shlex.quote(value)}" for name, value in options.items()]
     log = data / "server.log"

@@ -97,13 +97,27 @@ def make_private_folder(path):
 
 
 def check_owner(var):
-    """Refuse a folder that is not ours to write, or root to spoil for its owner."""
-    foreign_to_root = is_root() and var.stat().st_uid
-    if foreign_to_root or not os.access(var, os.W_OK | os.X_OK):
+    """Refuse a folder that is another user's, or one in which others can put things:
+    the secret key lies there, and root would spoil it for its owner."""
+    found = var.stat()
+    if found.st_uid != os.geteuid() or not os.access(var, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(
             f"{var} belongs to another user: start Rollcall as that one, or change "
             "VAR_DIR."
         )
+    if found.st_mode & stat.S_IWOTH:
+        raise ImproperlyConfigured(
+            f"Anybody can write in {var}: take that right away (chmod o-w), or change "
+            "VAR_DIR."
+        )
+
+
+def check(var):
+    """Refuse folders of the server that somebody else may have put there: who listens
+    in them is sent all that people write."""
+    for folder in {data(var), socket_folder(var)}:
+        if os.path.lexists(folder):
+            check_private_folder(folder)
 
 
 def check_private_folder(path):

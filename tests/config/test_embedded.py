@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -258,6 +259,58 @@ def test_a_folder_that_others_can_enter_is_refused(var):
     with pytest.raises(ImproperlyConfigured, match="closed to others"):
         cluster.start(var)
     trap.rmdir()
+
+
+def listen_in(folder):
+    """Somebody else's server, at the place of ours."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(folder / ".s.PGSQL.5432"))
+    server.listen()
+    return server
+
+
+@pytest.fixture
+def far_var(var):
+    """One with so long a path that its socket is in /tmp."""
+    var = var / ("x" * 100)
+    var.mkdir()
+    yield var
+    trap = places.socket_folder(var)
+    trap.unlink() if trap.is_symlink() else shutil.rmtree(trap, ignore_errors=True)
+
+
+def test_a_server_in_a_folder_that_others_can_enter_is_not_spoken_to(far_var):
+    trap = places.socket_folder(far_var)
+    trap.mkdir()
+    trap.chmod(0o755)
+    with listen_in(trap):
+        assert cluster.is_up(far_var)
+        with pytest.raises(ImproperlyConfigured, match="closed to others"):
+            embedded.use(far_var)
+
+
+def test_a_server_behind_a_link_is_not_spoken_to(far_var, tmp_path):
+    tmp_path.chmod(0o700)
+    places.socket_folder(far_var).symlink_to(tmp_path)
+    with listen_in(tmp_path):
+        assert cluster.is_up(far_var)
+        with pytest.raises(ImproperlyConfigured, match="closed to others"):
+            embedded.use(far_var)
+
+
+@as_root
+def test_a_server_of_another_user_is_not_spoken_to(far_var):
+    trap = places.socket_folder(far_var)
+    trap.mkdir(mode=0o700)
+    shutil.chown(trap, "nobody")
+    with listen_in(trap), pytest.raises(ImproperlyConfigured, match="must belong to"):
+        embedded.use(far_var)
+
+
+def test_a_folder_in_which_anybody_can_write_is_refused(tmp_path):
+    tmp_path.chmod(0o777)
+    with pytest.raises(ImproperlyConfigured, match="Anybody can write"):
+        embedded.database(tmp_path)
 
 
 def test_the_secret_key_is_made_once_and_for_us_alone(tmp_path):

@@ -1,14 +1,17 @@
 """What an operator can mend is told in one sentence, and never in a traceback."""
 
 import ast
+import errno
 import shutil
 import socket
 import subprocess
 import sys
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
+from config.problems import explain
 from tests.conftest import database_url
 from tests.servers import ROOT, own_environment
 
@@ -26,6 +29,17 @@ BAD = {
     "host is not ours": ({"HOST": "192.0.2.1"}, "HOST"),
     "all hosts, but no address": ({"HOST": "0.0.0.0"}, "PUBLIC_URL"),
     "all IPv6 hosts, but no address": ({"HOST": "::"}, "PUBLIC_URL"),
+    "all hosts, written otherwise": ({"HOST": "0"}, "PUBLIC_URL"),
+    "all IPv6 hosts, written otherwise": ({"HOST": "0:0::0"}, "PUBLIC_URL"),
+    "host with a port": ({"HOST": "127.0.0.1:8000"}, "HOST"),
+    "host with a scheme": ({"HOST": "http://127.0.0.1"}, "HOST"),
+    "debugging in public": (
+        {"DEBUG": "true", "PUBLIC_URL": "http://chat.example.org"},
+        "DEBUG",
+    ),
+    "debugging before others": ({"DEBUG": "true", "HOST": "192.0.2.1"}, "DEBUG"),
+    "file of settings that is not there": ({"ENV_FILE": "/nowhere.env"}, "/nowhere"),
+    "file of settings that is none": ({"ENV_FILE": sys.executable}, "no text"),
     "address has no scheme": ({"PUBLIC_URL": "chat.example.org"}, "PUBLIC_URL"),
     "address has another scheme": ({"PUBLIC_URL": "ftp://x"}, "PUBLIC_URL"),
     "address has a path": ({"PUBLIC_URL": f"{HTTPS}/chat"}, "PUBLIC_URL"),
@@ -122,6 +136,46 @@ def test_tables_that_are_missing_are_told(transactional_db):
     code = "from accounts.models import User; User.objects.get(pk=1)"
     done = manage("shell", "-v0", "-c", code, DATABASE_URL=url, SECRET_KEY=KEY)
     assert_told(done, "manage.py migrate")
+
+
+# Errors of the system --------------------------------------------------------------
+
+ELSEWHERE = "/elsewhere/file"
+ERRORS = {
+    "full": (OSError(errno.ENOSPC, "No space left on device"), "no room left"),
+    "too many": (OSError(errno.EDQUOT, "Disk quota exceeded", ELSEWHERE), ELSEWHERE),
+    "read-only": (OSError(errno.EROFS, "Read-only file system", ELSEWHERE), "mount"),
+    "files": (OSError(errno.EMFILE, "Too many open files", ELSEWHERE), "ulimit"),
+    "missing": (FileNotFoundError(errno.ENOENT, "No such file", ELSEWHERE), ELSEWHERE),
+    "closed": (PermissionError(errno.EACCES, "Permission denied", ELSEWHERE), "denied"),
+    "bytes": (PermissionError(errno.EACCES, "Permission denied", b"/\xff"), "denied"),
+}
+
+
+@pytest.mark.parametrize(("error", "words"), ERRORS.values(), ids=ERRORS)
+def test_an_error_of_the_system_is_told_as_what_it_is(error, words):
+    assert words in explain(error)
+    assert "VAR_DIR" not in explain(error)
+
+
+def test_where_var_dir_is_the_matter_it_is_named():
+    path = str(settings.VAR_DIR / "postgres.lock")
+    sentence = explain(PermissionError(errno.EACCES, "Permission denied", path))
+    assert path in sentence
+    assert "VAR_DIR" in sentence
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(111, "refused"), OSError("odd"), BrokenPipeError()]
+)
+def test_what_is_no_matter_of_files_has_its_traceback(error):
+    assert explain(error) is None
+
+
+def test_a_file_that_a_command_does_not_find_is_no_matter_of_var_dir():
+    done = manage("restore", "/nowhere.zip")
+    assert_told(done, "/nowhere.zip")
+    assert "VAR_DIR" not in done.stderr
 
 
 def test_an_old_python_is_told():
