@@ -138,3 +138,19 @@ def test_what_is_no_origin_is_refused(typed):
 
 def test_no_migration_is_missing(db):
     call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "highest"),
+    [
+        ("ROOMS_PER_DAY", "0", 65_535),
+        ("ROOMS_PER_DAY", "many", 65_535),
+        ("KICK_SECONDS", "-5", 86_400),
+        ("KICK_SECONDS", "86401", 86_400),
+    ],
+)
+def test_a_number_out_of_bounds_stops_the_start_with_a_sentence(name, text, highest):
+    done = manage("check", **{name: text})
+    assert done.returncode
+    sentence = f"{name} is {text!r}; it must be a number from 1 to {highest}."
+    assert sentence in done.stderr

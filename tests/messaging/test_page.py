@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from messaging.drafts import Say, write_batch
 from messaging.rendering.markdown import to_html
+from rooms.models import Room
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
@@ -350,6 +351,32 @@ def test_head_counts_in_the_list_are_live(visit, room, alice, bob):
     expect(row).to_contain_text("0")
     is_live(visit(bob, "/rooms/lobby/"))
     expect(row).to_contain_text("1", timeout=6_000)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1360])
+def test_a_room_is_found_by_keyboard_with_scripts_or_without(
+    visit, room, alice, bob, width, scheme, scripts
+):
+    for nth in range(40):
+        Room.objects.found(f"room-{nth}", alice, by_operator=True)
+    Room.objects.found("design", alice, topic="wide" * 40)
+    options = {"color_scheme": scheme, "java_script_enabled": scripts}
+    page = visit(bob, "/rooms/", **options)
+    page.set_viewport_size({"width": width, "height": 800})
+    box = page.locator("main").bounding_box()
+    assert box["x"] + box["width"] <= width
+    page.get_by_role("link", name="More rooms").press("Enter")
+    expect(page.get_by_role("link", name="room-9")).to_be_visible()
+    page.get_by_role("link", name="Previous rooms").press("Enter")
+    page.get_by_role("searchbox").focus()
+    page.keyboard.type("DES")
+    page.keyboard.press("Enter")
+    expect(page.locator(".room-card")).to_have_count(1)
+    page.get_by_role("button", name="Join design").press("Enter")
+    expect(page).to_have_url(re.compile("/rooms/design/$"))
+    expect(page.locator("h1")).to_contain_text("design")
 
 
 def test_the_page_works_by_keyboard_alone(visit, room, alice):
