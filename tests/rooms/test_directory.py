@@ -105,6 +105,13 @@ def test_an_archived_room_is_in_no_part(seven, alice):
     assert names(page) == ["bass", "bassoon", "drum"]
 
 
+def test_a_deleted_room_is_in_no_part(seven, alice):
+    Room.objects.get(slug="alto").delete_room(by=alice)
+    assert names(ask(alice)) == ["bass", "bassoon", "Cello"]
+    assert names(ask(alice, mine=True)) == ["bass", "bassoon", "Cello"]
+    assert names(ask(alice, name="al")) == []
+
+
 def test_ones_own_rooms_alone(seven, alice, bob):
     for name in ("drum", "bass", "flute", "alto"):
         Room.objects.get(slug=name).admit(bob)

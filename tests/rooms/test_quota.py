@@ -84,6 +84,13 @@ def test_giving_a_room_away_gives_no_other(room, alice, bob):
         make(alice, "four")
 
 
+def test_deleting_a_room_makes_no_place_for_another(alice):
+    make(alice, "one", "two", "three")
+    Room.objects.get(slug="two").delete_room(by=alice)
+    with pytest.raises(Refused):
+        make(alice, "four")
+
+
 def test_a_refused_name_is_not_counted(room, alice, browse):
     for _nth in range(4):
         assert browse(alice).post("/rooms/new/", {"name": "lobby"}).status_code == 422

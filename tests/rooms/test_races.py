@@ -33,7 +33,7 @@ def together(room, **verbs):
         wait_for_locks(len(verbs))
     for thread in threads:
         thread.join(20)
-    room.refresh_from_db()
+    room.refresh_from_db(from_queryset=Room.everything.all())
     return outcomes
 
 
@@ -71,6 +71,18 @@ def test_nobody_joins_while_a_room_is_archived(room, alice, stranger):
     assert found["join"] == ("done" if "join" in order else "archived")
     assert order in (["join", "archive"], ["archive"])
     assert bool(room.role_of(stranger)) == ("join" in order)
+
+
+def test_nobody_joins_while_a_room_is_deleted(room, alice, stranger):
+    found = together(
+        room,
+        delete=lambda room: room.delete_room(alice),
+        join=lambda room: room.admit(stranger),
+    )
+    log = Room.everything.get(pk=room.pk)
+    order = kinds(log, since=4)
+    assert found["join"] == ("done" if "join" in order else "not_allowed")
+    assert order in (["join", "delete_room"], ["delete_room"])
 
 
 def test_of_two_archivings_one_is_written(room, alice, admin):
