@@ -14,10 +14,18 @@ from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from accounts import browsers
-from accounts.names import FoldedNameField, NameField, fold
+from accounts.names import (
+    FoldedNameField,
+    NameField,
+    SkeletonField,
+    fold,
+    skeleton,
+    validate_persons_name,
+)
 from accounts.security_record import Kind, SecurityRecord, by_whom
 
 NAME_TAKEN = _("Somebody has this name already.")
+LOOKS_TAKEN = _("Somebody has a name that looks the same.")
 PRIVILEGES = ["is_active", "is_staff", "is_superuser"]
 WATCHED = {"password", *PRIVILEGES}
 
@@ -64,6 +72,7 @@ class User(AbstractUser):
         error_messages={"unique": NAME_TAKEN},
     )
     slug = FoldedNameField(of="username")
+    skeleton = SkeletonField(of="username")
     email = models.EmailField(_("e-mail address"), blank=True)
 
     objects = PeopleManager()
@@ -82,15 +91,26 @@ class User(AbstractUser):
         return self.username
 
     def clean(self):
+        """Of a name that is new to its bearer. One kept from before stays good."""
         super().clean()
-        twins = User.objects.filter(slug=fold(self.username)).exclude(pk=self.pk)
-        if twins.exists():
+        others = User.objects.exclude(pk=self.pk)
+        if others.filter(slug=fold(self.username)).exists():
             raise ValidationError({"username": NAME_TAKEN})
+        if not User.objects.filter(pk=self.pk, username=self.username).exists():
+            self._clean_new_name(others)
+
+    def _clean_new_name(self, others):
+        try:
+            validate_persons_name(self.username, self.is_staff or self.is_superuser)
+        except ValidationError as error:
+            raise ValidationError({"username": error}) from None
+        if others.filter(skeleton=skeleton(self.username)).exists():
+            raise ValidationError({"username": LOOKS_TAKEN})
 
     def save(self, *args, update_fields=None, **kwargs):
         """Save, and end the sessions of who got a new password or is inactive."""
         if update_fields is not None and "username" in update_fields:
-            update_fields = {*update_fields, "slug"}
+            update_fields = {*update_fields, "slug", "skeleton"}
         before = self._stored(update_fields)
         with transaction.atomic():
             super().save(*args, update_fields=update_fields, **kwargs)

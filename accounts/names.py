@@ -8,6 +8,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from accounts import look_alikes
+
 MAX_LENGTH = 32
 
 # Letters and marks that show nothing: with one of them, "alice" could be told from
@@ -17,6 +19,22 @@ UNSEEN = re.compile(
 )
 # Thai, Hindi and others are written with marks upon letters. Nobody needs five on one.
 SHAPE = re.compile(r"LM{0,4}(?:LM{0,4}|[D_-])*")
+WORDS_END = re.compile("[_-]+")
+# Names that an e-mail, a page or a command gives to all, or to nobody in particular.
+CALLS = """
+here room all everyone everybody channel online nobody anonymous deleted
+здесь тут комната все всем каждый канал никто аноним удалён
+"""
+# Names that speak for those who run the chat: for staff only.
+OFFICES = """
+admin admins administrator administration moderator moderators mod owner root superuser
+system support security staff team help helpdesk service official rollcall bot
+webmaster postmaster hostmaster
+админ админы администратор администраторы администрация модератор модераторы владелец
+система поддержка техподдержка безопасность служба команда помощь бот сервис
+"""
+MIXED = _("Write each word of a name in one alphabet.")
+RESERVED = _("This name is reserved.")
 KINDS = {"Mn": "M", "Mc": "M", "Nd": "D"}
 
 
@@ -48,6 +66,31 @@ def validate_name(name):
         raise ValidationError(
             _("Start with a letter; letters, digits, “_” and “-” may follow.")
         )
+
+
+def validate_chosen_name(name):
+    """Of a name that somebody takes now; those of before these rules stay good.
+
+    A word is of one script, but “IT-отдел” may be two words.
+    """
+    if any(look_alikes.is_mixed(word) for word in WORDS_END.split(name)):
+        raise ValidationError(MIXED, code="mixed")
+
+
+def validate_persons_name(name, is_staff):
+    """Also that it claims no more than its bearer is. (`@here` calls everybody.)"""
+    validate_chosen_name(name)
+    reserved = CALLS if is_staff else CALLS + OFFICES
+    bare = WORDS_END.sub("", name)
+    if {skeleton(bare), skeleton(fold(bare))} & {*map(skeleton, reserved.split())}:
+        raise ValidationError(RESERVED, code="reserved")
+
+
+def skeleton(name):
+    """The form that a name has in common with all that look like it."""
+    if len(name) > 10 * MAX_LENGTH:  # as in `normalize`
+        return name
+    return look_alikes.skeleton(normalize(name))
 
 
 def _kind(character):
@@ -116,5 +159,19 @@ class FoldedNameField(models.CharField):
 
     def pre_save(self, instance, add):
         value = fold(getattr(instance, self.of))
+        setattr(instance, self.attname, value)
+        return value
+
+
+class SkeletonField(FoldedNameField):
+    """The skeleton of the field `of`. Not unique: names from before look-alikes were
+    refused stay good. So two who take such names in one moment may both get them."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs = {"unique": False, "db_index": True, "db_default": ""} | kwargs
+        super().__init__(*args, **kwargs)
+
+    def pre_save(self, instance, add):
+        value = skeleton(getattr(instance, self.of))[: self.max_length]
         setattr(instance, self.attname, value)
         return value

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.forms import PersonForm
 from accounts.models import User
-from accounts.names import NameField, fold
+from accounts.names import NameField, fold, skeleton, validate_chosen_name
 from rooms.models import Installation, Room
 from rooms.models.room import MAX_TOPIC, one_line
 from rooms.rights import Refused
@@ -22,6 +22,11 @@ class RoomNameField(forms.CharField):
         if fold(name) in RESERVED or Room.everything.named(name).exists():
             raise ValidationError(
                 _("There is a room of this name already."), code="taken"
+            )
+        validate_chosen_name(name)
+        if Room.everything.filter(skeleton=skeleton(name)).exists():
+            raise ValidationError(
+                _("There is a room whose name looks the same."), code="taken"
             )
         return name
 
@@ -69,6 +74,7 @@ class WelcomeForm(PersonForm):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.instance.is_staff = self.instance.is_superuser = True
         if not is_needed():
             del self.fields["code"]
 
@@ -83,7 +89,6 @@ class WelcomeForm(PersonForm):
         if not is_new():
             self.add_error(None, _("Somebody has set this chat up already."))
             return None
-        self.instance.is_staff = self.instance.is_superuser = True
         admin = super().save(commit)
         if admin is None:
             return None

@@ -12,7 +12,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from accounts.names import FoldedNameField, NameField, fold
+from accounts.names import FoldedNameField, NameField, SkeletonField, fold
 from rooms import attendance
 from rooms.log import writing
 from rooms.models.attendance import Cause
@@ -96,6 +96,7 @@ class Room(models.Model):
         db_collation="C",
         error_messages={"unique": _("There is a room of this name already.")},
     )
+    skeleton = SkeletonField(of="name")
     topic = models.CharField(_("topic"), max_length=MAX_TOPIC, blank=True)
     floor = models.BigIntegerField(
         _("floor"), default=1, help_text=_("The lowest number that is still shown.")

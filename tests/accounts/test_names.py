@@ -4,12 +4,16 @@ import unicodedata
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from accounts import look_alikes
+from accounts.forms import NameForm
 from accounts.models import User
-from accounts.names import MAX_LENGTH, fold, normalize, validate_name
+from accounts.names import MAX_LENGTH, fold, normalize, skeleton, validate_name
 
 any_text = st.text(max_size=40)
 letters = st.characters(categories=["L", "Mn", "Mc", "Nd"], include_characters="_-")
@@ -137,3 +141,127 @@ def test_createsuperuser_refuses_bad_and_taken_names_in_a_sentence(ann, monkeypa
                 "createsuperuser", interactive=False, username=name, email="x@y.org"
             )
     assert User.objects.count() == 1
+
+
+# Names that look the same -------------------------------------------------------------
+
+
+def chosen(name, **fields):
+    """What the form says of a name; [] if it takes it."""
+    form = NameForm({"username": name}, instance=User(**fields))
+    return form.errors.get("username", [])
+
+
+LOOK_ALIKES = {
+    "all of another script": ("ape", "аре"),  # the second is Cyrillic
+    "Greek": ("ovo", "ονο"),
+    "a digit for a letter": ("Bob", "B0b"),
+    "a capital I for an l": ("Ivan", "lvan"),
+    "two letters for one": ("amy", "arny"),
+    "a dotless i": ("mike", "mıke"),
+    "in another case": ("APE", "аре"),
+}
+
+
+@pytest.mark.parametrize(("name", "twin"), LOOK_ALIKES.values(), ids=LOOK_ALIKES)
+@pytest.mark.django_db
+def test_a_name_that_looks_like_anothers_is_taken(name, twin):
+    assert fold(name) != fold(twin)
+    assert chosen(twin) == [] or twin == "mıke"
+    User.objects.create_user(name)
+    assert chosen(twin) == ["Somebody has a name that looks the same."]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Zoe", "Zoë"), ("Юлия", "Юлии"), ("Ann", "Anm"), ("n1", "n2")]
+)
+@pytest.mark.django_db
+def test_names_that_look_different_are_two(one, other):
+    User.objects.create_user(one)
+    assert chosen(other) == []
+
+
+@pytest.mark.parametrize("name", ["аnn", "Ивaн", "pаypаl", "Αnn", "ann_Ивaн"])
+@pytest.mark.django_db
+def test_a_word_of_mixed_scripts_is_no_name_to_choose(name):
+    assert chosen(name) == ["Write each word of a name in one alphabet."]
+
+
+@pytest.mark.parametrize(
+    "name", ["IT-отдел", "Юлия_Smith", "東京タワー", "Xさん", "김X", "हिन्दी2", "שָׁלוֹם"]
+)
+@pytest.mark.django_db
+def test_words_of_different_scripts_and_what_is_written_together_are(name):
+    assert chosen(name) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["admin", "Moderator", "SUPPORT", "админ", "Поддержка", "ad_min-", "аdmin-"]
+)
+@pytest.mark.django_db
+def test_names_of_those_who_run_the_chat_are_reserved(name):
+    told = chosen(name)
+    assert told in (
+        ["This name is reserved."],
+        ["Write each word of a name in one alphabet."],
+    )
+    if name.isascii():
+        assert chosen(name, is_staff=True) == []
+
+
+@pytest.mark.parametrize("name", ["here", "All", "everyone", "Все", "здесь"])
+@pytest.mark.django_db
+def test_names_that_call_everybody_are_nobodys(name):
+    assert chosen(name) == chosen(name, is_staff=True) == ["This name is reserved."]
+
+
+@pytest.mark.django_db
+def test_a_name_from_before_these_rules_stays_good(browse):
+    for old in ("admin", "Ивaн", "Bob", "B0b"):
+        person = User.objects.create_user(old)
+        form = NameForm({"username": old}, instance=person)
+        assert form.is_valid() and form.save()
+        person.save()
+    # It can be spelt anew, too.
+    bob = User.objects.get(slug="bob")
+    form = NameForm({"username": "Bobby"}, instance=bob)
+    assert form.is_valid() and form.save()
+    assert not User.objects.filter(skeleton=skeleton("Bob"), slug="bob").exists()
+
+
+def test_one_can_respell_ones_own_name(ann):
+    form = NameForm({"username": "Аnn".replace("А", "A")}, instance=ann)
+    assert form.is_valid()
+    form = NameForm({"username": "ANN"}, instance=ann)
+    assert form.is_valid()
+
+
+@given(any_text | name_like)
+def test_any_text_has_a_skeleton_and_its_composition_has_the_same(text):
+    assert skeleton(unicodedata.normalize("NFD", text)) == skeleton(text)
+
+
+def test_a_skeleton_fits_its_column():
+    longest = max(look_alikes._prototypes().values(), key=len)
+    column = User._meta.get_field("skeleton")
+    assert MAX_LENGTH * len(longest) <= column.max_length
+
+
+@pytest.mark.django_db(transaction=True)
+def test_old_names_get_their_skeletons_and_twins_stay(db):
+    migrate([("accounts", "0003_hashed_session_keys")])
+    with connection.cursor() as cursor:
+        for name in ("Bob", "B0b"):
+            cursor.execute(
+                "INSERT INTO accounts_user (password, is_superuser, is_staff,"
+                " is_active, date_joined, username, slug, email)"
+                " VALUES ('', false, false, true, now(), %s, lower(%s), '')",
+                [name, name],
+            )
+    migrate(MigrationLoader(None).graph.leaf_nodes())
+    people = User.objects.filter(skeleton=skeleton("Bob"))
+    assert {person.username for person in people} == {"Bob", "B0b"}
+
+
+def migrate(targets):
+    MigrationExecutor(connection).migrate(targets)

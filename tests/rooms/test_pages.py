@@ -327,6 +327,26 @@ def test_a_name_that_folds_like_another_is_taken(name, twin, alice, bob, browse)
     assert Room.objects.get().role_of(bob) is None
 
 
+@pytest.mark.parametrize(
+    ("twin", "told"),
+    [
+        ("l0bby", "There is a room whose name looks the same."),
+        ("1obby", "Start with a letter"),
+        ("lоbby", "Write each word of a name in one alphabet."),  # its o is Cyrillic
+    ],
+)
+def test_a_room_that_looks_like_another_is_not_made(twin, told, room, bob, browse):
+    answer = browse(bob).post("/rooms/new/", {"name": twin})
+    assert answer.status_code == 422
+    assert told in text(answer)
+    assert Room.objects.get() == room
+
+
+def test_a_room_may_be_called_by_words_of_two_alphabets(alice, browse):
+    for name in ("IT-отдел", "support", "admin"):
+        assert browse(alice).post("/rooms/new/", {"name": name}).status_code == 302
+
+
 BAD_TOPICS = {
     "201 letters": "a" * 201,
     "a bell": "ring\x07",
