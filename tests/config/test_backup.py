@@ -27,6 +27,9 @@ from config.backup.archive import Archive, Unfit
 from messaging import audit, history
 from messaging.drafts import Arrive, Say, write_batch
 from messaging.models import Message
+from messaging.rendering import stored
+from messaging.rendering.markdown import to_html
+from messaging.rendering.plain import to_plain_html
 from rooms.models import Event, Head, Installation, Node, Room, Visit
 from tests.conftest import database_url
 from tests.servers import ROOT, own_environment, wait_until
@@ -138,6 +141,50 @@ def test_talk_goes_on_with_the_next_number(talk, file, bob, carol):
     assert say(talk, bob, "after") == head + 1
     assert Room.objects.found("attic", carol).head.seq == 0
     assert faults() == []
+
+
+LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
+DIRTY = {
+    "<p>a<script>alert(1)</script></p>": "<p>a</p>",
+    '<p><img src="x" onerror="alert(1)">b</p>': "<p>b</p>",
+    '<p onclick="alert(1)">c</p>': "<p>c</p>",
+    '<a href="javascript:alert(1)">d</a>': f"<a {LINK}>d</a>",
+    "<p>" + "<b>" * 50_000: "<p>&lt;e&gt;</p>",  # more than may be: it is as typed
+    "<script>alert(1)</script>": "<p>&lt;e&gt;</p>",
+}
+
+
+def test_what_a_backup_holds_as_html_is_cleaned(talk, file, bob):
+    for nth in range(len(DIRTY)):
+        say(talk, bob, "<e>", key=f"dirty{nth}")
+    ours = Message.objects.filter(key__startswith="dirty").order_by("pk")
+    for message, html in zip(ours, DIRTY, strict=True):
+        Message.objects.filter(pk=message.pk).update(html=html)
+    backup(file)
+    assert f"Cleaned the HTML of {len(DIRTY)} messages." in restore(file, "--yes")
+    assert list(ours.values_list("html", flat=True)) == list(DIRTY.values())
+    assert stored.clean_all() == 0
+
+
+def test_what_we_made_ourselves_is_clean(room, bob, monkeypatch):
+    monkeypatch.setattr(stored, "BATCH", 2)
+    for nth, body in enumerate(MARKED_UP):
+        for make in (to_html, to_plain_html):
+            key = f"{nth} {make.__name__}"
+            write_batch([Say(room.pk, bob, key, body, html=make(body))])
+    looked_at = []
+    assert stored.clean_all(looked_at.append) == 0
+    assert sum(looked_at) == stored.count_marked_up() > len(MARKED_UP)
+
+
+MARKED_UP = [
+    "**a** *b* ~~c~~ `d`\n\n> e\n\n1. f\n2. g\n\n- h",
+    "[x](https://example.org/ 'title') https://a.example mailto:a@b.example",
+    "```python\ndef f(): return '<&>'\n```",
+    "a|b\n-|-\n1|2",
+    "3. three\n\n# h\n\n***\n\n&amp; < > &copy; \" '",
+    "\u00a0 \u202e 😀 <b>x</b> \\* &nbsp;",
+]
 
 
 def test_the_epoch_is_new(talk, file):

@@ -10,6 +10,7 @@ from config.backup import archive, tables
 from config.backup.archive import Archive, Unfit
 from config.backup.progress import Progress
 from config.management.commands.prepare import PREPARING
+from messaging.rendering import stored
 from rooms import attendance
 from rooms.models import Installation, Node
 from rooms.moving import move_texts
@@ -45,12 +46,22 @@ class Command(BaseCommand):
             return
         progress = Progress(self.stdout, "Restoring", manifest.rows)
         try:
-            replace_all(manifest, lambda table: progress.counting(backup.blocks(table)))
+            replace_all(
+                manifest,
+                lambda table: progress.counting(backup.blocks(table)),
+                self.clean,
+            )
         except (OperationalError, ProgrammingError) as error:
             if sentence := explained(error):
                 raise CommandError(sentence) from error
             raise
         self.stdout.write(f"Restored: {manifest.rows:,} rows.")
+
+    def clean(self):
+        """What a browser shows as HTML is cleaned here, whoever wrote the file."""
+        progress = Progress(self.stdout, "Cleaning", stored.count_marked_up())
+        if changed := stored.clean_all(progress.add):
+            self.stdout.write(f"Cleaned the HTML of {changed:,} messages.")
 
     def check_whole(self, backup):
         """Read it all before anything is touched."""
@@ -90,7 +101,7 @@ def check_versions(manifest):
 
 
 @transaction.atomic
-def replace_all(manifest, blocks):
+def replace_all(manifest, blocks, clean):
     """One transaction: others see the old or the new, and an end in the middle leaves
     the old."""
     with connection.cursor() as cursor:
@@ -98,6 +109,7 @@ def replace_all(manifest, blocks):
     sessions = sessions_alive()
     tables.replace(manifest, blocks)
     move_texts()
+    clean()
     # No cursor that was given out so far is good any more.
     Installation.renew()
     # The servers of the backup are gone; those that run now find themselves unknown,
