@@ -47,7 +47,12 @@ def _reset_password(user, **_signal):
 
 @receiver(account.email_changed)
 def _changed_address(user, **_signal):
-    note(Kind.ADDRESS, user)
+    note(Kind.ADDRESS, user, f"changed{by_whom()}")
+
+
+@receiver(account.email_removed)
+def _removed_address(user, **_signal):
+    note(Kind.ADDRESS, user, f"removed{by_whom()}")
 
 
 @receiver(m2m_changed, sender=User.groups.through)

@@ -25,6 +25,7 @@ PAGES = [
     "sessions/",
     "sessions/end/",
     "sessions/abc/end/",
+    "sign-in-link/abc/",
     "logout/",  # the last, for it signs out
 ]
 ADDRESSES = [f"/accounts/{page}" for page in PAGES]
@@ -51,7 +52,8 @@ def browser(request, ann):
 def test_every_page_is_ours_or_leads_elsewhere_or_is_for_posts_only(browser):
     for address in ADDRESSES:
         answer = browser.get(address)
-        if answer.status_code == 200 and "html" in answer.headers["Content-Type"]:
+        is_page = answer.status_code in (200, 410)
+        if is_page and "html" in answer.headers["Content-Type"]:
             assert_is_ours(answer.content.decode())
         else:
             assert answer.status_code in (200, 302, 405), address

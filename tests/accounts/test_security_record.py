@@ -75,6 +75,21 @@ def test_passwords_and_resets_are_recorded(ann, sign_in, password, mailoutbox):
     assert records(Kind.RESET) == [(Kind.RESET, "Ann", "")]
 
 
+def test_an_address_changed_or_removed_is_recorded(
+    ann, admin, sign_in, password, browse
+):
+    browser = sign_in("ann").client
+    browser.post("/accounts/reauthenticate/", {"password": password})
+    data = {"email": ann.email, "action_remove": ""}
+    browser.post("/accounts/email/", data)
+    form = {"username": "Ann", "email": "new@example.org", "is_active": "on"}
+    browse(admin).post(f"/admin/accounts/user/{ann.pk}/change/", form)
+    assert [told for _kind, _name, told in records(Kind.ADDRESS)] == [
+        "removed; by Ann",
+        "changed; by root",
+    ]
+
+
 def test_a_sign_up_is_recorded(ann, client, password):
     data = {"username": "new", "password1": password, "password2": password}
     client.post("/accounts/signup/", data)
