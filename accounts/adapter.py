@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 
 LOCKED_FOR = 5 * 60  # seconds, as ACCOUNT_RATE_LIMITS says
 WRONG = _("Name and password do not match.")
+NOT_RIGHT = _("That is not right, or it was already used.")
+BY_FACTOR = {
+    "mfa_reauthenticate": _("Use a code"),
+    "mfa_reauthenticate:webauthn": _("Use a passkey"),
+}
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -43,6 +48,15 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_password_change_redirect_url(self, request):
         return reverse("accounts:profile")
+
+    def get_reauthentication_methods(self, user):
+        """By the second factor if there is one: the password is the first, and whoever
+        found the session open may know it."""
+        methods = super().get_reauthentication_methods(user)
+        by_factor = [each for each in methods if each["id"] in BY_FACTOR]
+        for method in by_factor:
+            method["description"] = BY_FACTOR[method["id"]]
+        return by_factor or methods
 
     def pre_authenticate(self, request, **credentials):
         """Limits on failed attempts. What is locked is a name for one network, so that

@@ -1,6 +1,7 @@
 from allauth.account import admin as _addresses  # noqa: F401  to be replaced below
-from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
+from allauth.mfa import admin as _factors  # noqa: F401  likewise
+from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
@@ -17,13 +18,9 @@ from accounts.models import NAME_TAKEN, User
 from accounts.names import fold
 from accounts.security_record import SecurityRecord
 
-# The admin has no sign-in of its own: it would have no limit on attempts.
-admin.site.login = secure_admin_login(admin.site.login)
-
-
-# An address is its person's: it is shown and changed there.
-admin.site.unregister(EmailAddress)
-admin.site.unregister(Group)
+# An address is its person's: it is shown and changed there. A second factor is nobody
+# else's (`manage.py remove_second_factor`).
+admin.site.unregister([EmailAddress, Authenticator, Group])
 
 PRIVILEGES = ["is_staff", "is_superuser", "groups", "user_permissions"]
 

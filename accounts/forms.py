@@ -1,16 +1,23 @@
+import struct
+
 from allauth.account import forms as allauth_forms
 from allauth.account.fields import EmailField
 from allauth.account.utils import setup_user_email
+from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.totp import forms as totp_forms
+from allauth.mfa.webauthn import forms as webauthn_forms
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
+from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, transaction
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
 from accounts import addresses
+from accounts.adapter import NOT_RIGHT
 from accounts.models import NAME_TAKEN, User
-from accounts.names import NameFormField, fold
+from accounts.names import MAX_LENGTH, NameFormField, fold
 from accounts.security_record import Kind, SecurityRecord
 
 PASSWORD_HELP = _("At least 8 characters, not only digits, and not easy to guess.")
@@ -201,3 +208,90 @@ class AddEmailForm(NeedsLetters, OurWords, allauth_forms.AddEmailForm):
     without_letters = ASK_FOR_ADDRESS
 
     email = EmailField(max_length=254)  # allauth's takes more than its column
+
+
+# The second factor -----------------------------------------------------------------
+
+TRIPS = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError),
+    *(ValueError, struct.error),
+)
+
+
+class CodeForm(OurWords):
+    """Six digits of an app, or a recovery code."""
+
+    labels = {"code": _("Code")}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["code"].validators.append(MaxLengthValidator(MAX_LENGTH))
+        self.fields["code"].widget.attrs |= {"autofocus": True, "spellcheck": "false"}
+
+
+class AuthenticateForm(CodeForm, mfa_forms.AuthenticateForm):
+    pass
+
+
+class ReauthenticateByCodeForm(CodeForm, mfa_forms.ReauthenticateForm):
+    pass
+
+
+class ActivateAppForm(CodeForm, totp_forms.ActivateTOTPForm):
+    labels = {"code": _("Code that the app shows")}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["code"].widget.attrs["inputmode"] = "numeric"
+
+
+class NamesPasskey(OurWords):
+    labels = {"name": _("Name of the passkey"), "credential": ""}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["name"].validators.append(MaxLengthValidator(MAX_LENGTH))
+        self.fields["name"].widget.attrs["maxlength"] = MAX_LENGTH
+
+
+class CredentialField(forms.JSONField):
+    widget = forms.HiddenInput
+
+    def bound_data(self, data, initial):
+        """What was refused does not come back into the page."""
+        return initial
+
+
+class TakesCredential:
+    """Takes what an authenticator answered, or anything else. The library checks what
+    is well formed, and trips over the rest."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["credential"] = CredentialField(label="")
+
+    def full_clean(self):
+        try:
+            super().full_clean()
+        except TRIPS:
+            self.add_error("credential", NOT_RIGHT)
+
+
+class AddPasskeyForm(TakesCredential, NamesPasskey, webauthn_forms.AddWebAuthnForm):
+    pass
+
+
+class AuthenticateByPasskeyForm(
+    TakesCredential, webauthn_forms.AuthenticateWebAuthnForm
+):
+    pass
+
+
+class ReauthenticateByPasskeyForm(
+    TakesCredential, webauthn_forms.ReauthenticateWebAuthnForm
+):
+    pass
+
+
+class RenamePasskeyForm(NamesPasskey, webauthn_forms.EditWebAuthnForm):
+    pass

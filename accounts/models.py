@@ -84,6 +84,12 @@ class User(AbstractUser):
     def __str__(self):
         return self.username
 
+    @property
+    def has_second_factor(self):
+        """Whether they sign in by more than the password. Recovery codes stand in for
+        a factor, and are none."""
+        return self.authenticator_set.exclude(type="recovery_codes").exists()
+
     def get_full_name(self):
         return self.username
 

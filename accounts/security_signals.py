@@ -2,6 +2,7 @@
 allauth's. Who gets or loses privileges, `User.save` tells."""
 
 from allauth.account import signals as account
+from allauth.mfa import signals as mfa
 from django.contrib.auth import signals as auth
 from django.db.models.signals import m2m_changed
 from django.dispatch import receiver
@@ -53,6 +54,26 @@ def _changed_address(user, **_signal):
 @receiver(account.email_removed)
 def _removed_address(user, **_signal):
     note(Kind.ADDRESS, user, f"removed{by_whom()}")
+
+
+@receiver(mfa.authenticator_added)
+def _added_factor(user, authenticator, **_signal):
+    note(Kind.SECOND_FACTOR, user, f"{authenticator.type} added")
+
+
+@receiver(mfa.authenticator_removed)
+def _removed_factor(user, authenticator, **_signal):
+    note(Kind.SECOND_FACTOR, user, f"{authenticator.type} removed{by_whom()}")
+
+
+@receiver(mfa.authenticator_reset)
+def _renewed_codes(user, authenticator, **_signal):
+    note(Kind.SECOND_FACTOR, user, f"{authenticator.type} renewed")
+
+
+@receiver(mfa.authentication_failed)
+def _failed_factor(user, authenticator, **_signal):
+    note(Kind.SIGN_IN_FAILED, user, str(authenticator.type))
 
 
 @receiver(m2m_changed, sender=User.groups.through)

@@ -44,8 +44,8 @@ class Environment(environ.Env):
     def words(self, name):
         return [word for word in self.text(name).split(",") if word]
 
-    def switch(self, name):
-        text = self.text(name, "false").lower()
+    def switch(self, name, default=False):
+        text = self.text(name, str(default)).lower()
         if text not in ("true", "false"):
             raise ImproperlyConfigured(f"{name} is {text!r}; it must be true or false.")
         return text == "true"

@@ -65,7 +65,8 @@ INSTALLED_APPS = [
     "messaging",
     "allauth",
     "allauth.account",
-    "django.contrib.admin",
+    "allauth.mfa",
+    "accounts.apps.AdministrationConfig",  # django.contrib.admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -86,6 +87,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.session_watch",
+    "accounts.middleware.reauthentication",
 ]
 TEMPLATES = [
     {
@@ -289,6 +291,24 @@ ACCOUNT_RATE_LIMITS = {
     "confirm_email": "1/1m/key",
     "setup_code": "20/5m/ip",
 }
+
+# The second factor: for anybody, and asked for before the admin's pages.
+ADMIN_SECOND_FACTOR = env.switch("ADMIN_SECOND_FACTOR", default=bool(PUBLIC_URL))
+ADMIN_SIGN_IN_WITHIN = 60 * env.number("ADMIN_SIGN_IN_WITHIN", 15, highest=1440)
+MFA_ADAPTER = "accounts.second_factor.Adapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "authenticate": "accounts.forms.AuthenticateForm",
+    "reauthenticate": "accounts.forms.ReauthenticateByCodeForm",
+    "activate_totp": "accounts.forms.ActivateAppForm",
+    "authenticate_webauthn": "accounts.forms.AuthenticateByPasskeyForm",
+    "reauthenticate_webauthn": "accounts.forms.ReauthenticateByPasskeyForm",
+    "add_webauthn": "accounts.forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.forms.RenamePasskeyForm",
+}
+MFA_TOTP_TOLERANCE = 1  # a clock may be wrong by half a minute (RFC 6238, 5.2)
+# An address is optional, and proves nothing before it is confirmed.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
 
 # Letters --------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 from functools import wraps
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.core.ratelimit import consume_or_429
 from django.contrib import messages
 from django.contrib.auth import login
@@ -56,6 +57,7 @@ def welcome(request):
         return limited
     form = WelcomeForm(request.POST or None)
     if form.is_valid() and (admin := form.save()):
+        record_authentication(request, admin, "password")
         login(request, admin, backend="accounts.backends.PeopleBackend")
         return redirect(form.made)
     status = 422 if form.is_bound else 200

@@ -1,5 +1,7 @@
 """The cast of the tests: people, and a room they meet in."""
 
+import time
+
 import pytest
 from django.test import Client
 
@@ -57,6 +59,15 @@ def node(db):
     return Node.objects.create(name="test")
 
 
+def have_just_signed_in(client, user, ago=0, method="password"):
+    """What allauth keeps of a sign-in, so many seconds ago."""
+    session = client.session
+    records = [{"method": method, "at": time.time() - ago}]
+    session["account_authentication_methods"] = records
+    session["account_authentication_methods_user"] = str(user.pk)
+    session.save()
+
+
 @pytest.fixture
 def browse():
     """browse(user): a test client signed in as `user`; without one, signed out."""
@@ -65,6 +76,7 @@ def browse():
         client = Client(**kwargs)
         if user is not None:
             client.force_login(user)
+            have_just_signed_in(client, user)
         return client
 
     return browse
