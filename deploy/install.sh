@@ -216,7 +216,7 @@ folder() { # PATH MODE OWNER:GROUP
 
 make_secrets() {
     local kept=$etc/secrets secret
-    local secrets=(SECRET_KEY OWNER_PASSWORD APP_PASSWORD REDIS_PASSWORD
+    local secrets=(SECRET_KEY OWNER_PASSWORD APP_PASSWORD PURGE_PASSWORD REDIS_PASSWORD
         REDIS_OPERATOR_PASSWORD)
     step "Secrets, made once"
     # shellcheck source=/dev/null
@@ -266,13 +266,14 @@ set_up_postgres() {
     access "$home" | write "$home/pg_hba.conf" 0640 postgres:postgres
     run systemctl start "$unit"
     ! lacks_checksums || add_checksums "$cluster" "$unit"
-    ! has_changed "$home" || run systemctl restart "$unit"
+    ! has_changed "$home/conf.d" || run systemctl restart "$unit"
+    ! has_changed "$home/pg_hba.conf" || run systemctl reload "$unit"
     database_exists ||
         run as_postgres createdb --template=template0 --encoding=UTF8 \
             --locale=C.UTF-8 rollcall
     run as_postgres psql --quiet --set ON_ERROR_STOP=1 --dbname rollcall \
         --file "$release/deploy/postgres/roles.sql"
-    export OWNER_PASSWORD APP_PASSWORD
+    export OWNER_PASSWORD APP_PASSWORD PURGE_PASSWORD
     run as_postgres "$release/deploy/postgres/passwords.sh"
 }
 
@@ -282,7 +283,7 @@ cluster_in_use() { pg_lsclusters -h 2>/dev/null | awk '$3 == 5432 { print $1 "/"
 
 access() { # Our lines come first: of several that fit, PostgreSQL takes the first.
     echo "# Rollcall: by password, over the socket."
-    echo "local rollcall rollcall,rollcall_owner scram-sha-256"
+    echo "local rollcall rollcall,rollcall_owner,rollcall_purge scram-sha-256"
     echo "# Rollcall: the rest is as it was."
     sed '/^# Rollcall: by/,/^# Rollcall: the rest/d' "$1/pg_hba.conf" 2>/dev/null || true
 }
@@ -320,6 +321,7 @@ write_environment() {
         echo "$setting=${!setting}"
     done | write "$etc/install.conf" 0600
     write "$etc/owner.env" 0600 < <(database_url rollcall_owner "$OWNER_PASSWORD")
+    write "$etc/purge.env" 0600 < <(database_url rollcall_purge "$PURGE_PASSWORD")
     {
         echo "PUBLIC_URL=https://$name"
         echo "TRUST_PROXY=true"

@@ -61,6 +61,7 @@ class PostgreSQL(Family):
         self.account = places.account()
         self.url = self.url_as("rollcall")
         self.owner_url = self.url_as("rollcall_owner")
+        self.purge_url = self.url_as("rollcall_purge")
         options = {
             **settings_in(DEPLOY / "postgres" / "rollcall.conf"),
             "port": self.port,
@@ -297,14 +298,14 @@ class Deployment:
         if stubborn:
             raise RuntimeError(f"had to be killed: {[p.command for p in stubborn]}")
 
-    def manage(self, *words):
-        """Run `manage.py` as the owner of the tables; what it printed."""
+    def manage(self, *words, url=None):
+        """Run `manage.py` as the owner of the tables, or the role of `url`; what it
+        printed."""
+        url = url or self.postgres.owner_url
         return subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=ROOT,
-            env=own_environment(
-                **self.environment | {"DATABASE_URL": self.postgres.owner_url}
-            ),
+            env=own_environment(**self.environment | {"DATABASE_URL": url}),
             capture_output=True,
             text=True,
             check=True,

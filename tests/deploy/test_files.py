@@ -218,7 +218,7 @@ CLUSTERS = """\
 SET_UP = """
 pg_lsclusters() { cat <<<"$CLUSTERS"; }
 ask_postgres() { echo "$ANSWER"; }
-release=/new OWNER_PASSWORD=o APP_PASSWORD=a
+release=/new OWNER_PASSWORD=o APP_PASSWORD=a PURGE_PASSWORD=p
 set_up_postgres
 """
 
@@ -285,9 +285,8 @@ def test_nobody_waits_at_the_gate_for_longer_than_a_page_does():
 def test_access_to_postgres_is_added_once(tmp_path):
     (tmp_path / "pg_hba.conf").write_text("local all all peer\n")
     once = in_install('access "$1"', tmp_path)
-    assert (
-        once.splitlines()[1] == "local rollcall rollcall,rollcall_owner scram-sha-256"
-    )
+    roles = "rollcall,rollcall_owner,rollcall_purge"
+    assert once.splitlines()[1] == f"local rollcall {roles} scram-sha-256"
     assert once.splitlines()[-1] == "local all all peer"
     (tmp_path / "pg_hba.conf").write_text(once)
     assert in_install('access "$1"', tmp_path) == once
@@ -301,13 +300,14 @@ def test_secrets_are_made_once(tmp_path):
     assert len(key.strip()) == 64
     assert in_install(script, tmp_path) == key
     kept = (tmp_path / "secrets").read_text()
-    assert len(set(re.findall(r"=(\w{64})$", kept, re.M))) == 5
+    assert len(set(re.findall(r"=(\w{64})$", kept, re.M))) == 6
 
 
 def test_ones_own_settings_outlive_an_upgrade(tmp_path):
     script = (
         "etc=$1 name=a.b processes=1 acme= certificate= key= email= sockets=5 pages=5;"
-        "SECRET_KEY=k OWNER_PASSWORD=o APP_PASSWORD=a REDIS_PASSWORD=r;"
+        "SECRET_KEY=k OWNER_PASSWORD=o APP_PASSWORD=a PURGE_PASSWORD=p;"
+        "REDIS_PASSWORD=r;"
         'write() { cat >"$1.new"; mv "$1.new" "$1"; }; write_environment'
     )
     in_install(script, tmp_path)

@@ -31,12 +31,49 @@ def chat(deployed):
         "SELECT pg_read_file('/etc/passwd')",
         "COPY rooms_event TO PROGRAM 'cat'",
         "ALTER SYSTEM SET fsync = off",
+        "UPDATE rooms_event SET data = '{}'",
+        "DELETE FROM rooms_event",
     ],
 )
 def test_the_serving_role_reads_and_writes_rows_only(chat, statement):
     assert chat.execute("SELECT count(*) FROM rooms_event").fetchone()
     with pytest.raises(InsufficientPrivilege):
         chat.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE rooms_event SET data = '{}'",
+        "UPDATE accounts_user SET is_superuser = true",
+        "INSERT INTO rooms_installation (id) VALUES (1)",
+        "DELETE FROM accounts_user",
+        "DELETE FROM rooms_installation",
+        "DELETE FROM auth_permission",
+        "TRUNCATE rooms_event",
+        "DROP TABLE rooms_event",
+        "CREATE TABLE mine (id int)",
+    ],
+)
+def test_the_role_that_purges_deletes_rows_of_rooms_only(deployed, statement):
+    with psycopg.connect(deployed.postgres.purge_url, autocommit=True) as purging:
+        assert purging.execute("SELECT count(*) FROM rooms_event").fetchone()
+        with pytest.raises(InsufficientPrivilege):
+            purging.execute(statement)
+
+
+def test_what_the_roles_may_do_does_not_depend_on_the_order(deployed, chat):
+    """roles.sql gives all tables, and is run again at each upgrade; after it, or after
+    tables were made anew, the log is as safe as before."""
+    roles = (DEPLOY / "postgres" / "roles.sql").read_text()
+    for again in (
+        lambda: deployed.postgres.execute(roles),
+        lambda: deployed.manage("prepare"),
+    ):
+        deployed.postgres.execute("GRANT UPDATE, DELETE ON rooms_event TO rollcall")
+        again()
+        with pytest.raises(InsufficientPrivilege):
+            chat.execute("DELETE FROM rooms_event")
 
 
 def test_a_commit_is_on_the_disk(chat):

@@ -5,6 +5,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from config import static
+from config.privileges import settle_privileges
 from rooms.moving import move_texts
 
 PREPARING = 0x526F6C6C  # the advisory lock under which one process prepares for all
@@ -28,3 +29,4 @@ class Command(BaseCommand):
             self.stdout.flush()
             call_command("migrate", verbosity=0, interactive=False)
         move_texts()
+        settle_privileges()

@@ -1,16 +1,20 @@
 from django.core.management.base import BaseCommand, CommandError
+from django.db import ProgrammingError
+from psycopg.errors import InsufficientPrivilege
 
 from accounts.models import Session
 from accounts.security_record import SecurityRecord
-from rooms.models import Node, Visit
-
-AT_ONCE = 10_000  # rows
+from config.backup.progress import Progress
+from rooms.models import Event, Node, Room, Visit
+from rooms.models.room import KEPT_DELETED
+from rooms.purging import claim, delete_in_batches, remove
 
 
 class Command(BaseCommand):
     help = (
-        "Forget what need not be kept: visits older than --days, and sign-ins that have"
-        " run out. Without --yes: only say how many. The logs of rooms stay whole."
+        "Forget what need not be kept: visits and security records older than --days,"
+        " sign-ins that have run out, and rooms that were deleted"
+        f" {KEPT_DELETED.days} days ago. Without --yes: only say how many."
     )
 
     def add_arguments(self, parser):
@@ -22,6 +26,19 @@ class Command(BaseCommand):
     def handle(self, *, days, yes, **options):
         if not 1 <= days <= 36_500:
             raise CommandError("--days is 1 to 36500.")
+        try:
+            self.forget_all(days, yes)
+        except ProgrammingError as error:
+            if not isinstance(error.__cause__, InsufficientPrivilege):
+                raise
+            raise CommandError(
+                "The database's role may not delete that: purge as the role"
+                " rollcall_purge, or as the one that owns the tables."
+            ) from error
+        if not yes:
+            self.stdout.write("Nothing was changed. `--yes` does it.")
+
+    def forget_all(self, days, yes):
         self.forget(
             f"visits older than {days} days", Visit.objects.older_than(days), yes
         )
@@ -29,22 +46,24 @@ class Command(BaseCommand):
         self.forget("sign-ins that have run out", Session.objects.ended(), yes)
         records = SecurityRecord.objects.older_than(days)
         self.forget(f"security records older than {days} days", records, yes)
-        if not yes:
-            self.stdout.write("Nothing was changed. `--yes` does it.")
+        self.remove_rooms(yes)
 
     def forget(self, what, rows, yes):
         self.stdout.write(f"{rows.count():,} {what}")
         if yes:
-            delete(rows)
+            delete_in_batches(rows)
 
-
-def delete(rows):
-    """Some at a time: an end in the middle leaves those that are gone gone."""
-    rows, last = rows.order_by("pk"), None
-    while True:
-        some = rows.filter(pk__gt=last) if last is not None else rows
-        ids = list(some.values_list("pk", flat=True)[:AT_ONCE])
-        if not ids:
-            return
-        rows.filter(pk__in=ids).delete()
-        last = ids[-1]
+    def remove_rooms(self, yes):
+        rooms = Room.everything.due()
+        lines = Event.objects.filter(room__in=rooms).count()
+        self.stdout.write(
+            f"{rooms.count():,} rooms deleted more than {KEPT_DELETED.days} days ago,"
+            f" with {lines:,} lines"
+        )
+        progress = Progress(self.stdout, "Removing", lines)
+        for room in rooms if yes else []:
+            if not claim(room):
+                self.stdout.write(f"{room.name} is left: it is back, or in use.")
+                continue
+            for count in remove(room):
+                progress.add(count)

@@ -10,6 +10,7 @@ from config.backup import archive, tables
 from config.backup.archive import Archive, Unfit
 from config.backup.progress import Progress
 from config.management.commands.prepare import PREPARING
+from config.privileges import settle_privileges
 from messaging.rendering import stored
 from rooms import attendance
 from rooms.models import Installation, Node
@@ -109,6 +110,7 @@ def replace_all(manifest, blocks, clean):
     sessions = sessions_alive()
     tables.replace(manifest, blocks)
     move_texts()
+    settle_privileges()
     clean()
     # No cursor that was given out so far is good any more.
     Installation.renew()
