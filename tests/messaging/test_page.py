@@ -361,7 +361,7 @@ def test_a_room_is_found_by_keyboard_with_scripts_or_without(
 ):
     for nth in range(40):
         Room.objects.found(f"room-{nth}", alice, by_operator=True)
-    Room.objects.found("design", alice, topic="wide" * 40)
+    Room.objects.found("design", alice, topic="wide" * 40, by_operator=True)
     options = {"color_scheme": scheme, "java_script_enabled": scripts}
     page = visit(bob, "/rooms/", **options)
     page.set_viewport_size({"width": width, "height": 800})
