@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -21,9 +21,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.sessions import alive
 from messaging import background, history, metrics, protocol
 from messaging.gateway import in_database
-from messaging.history import RING, Record, Snapshot
+from messaging.history import Record, Snapshot
 from messaging.protocol import Close
 from messaging.relay import Relay
+from messaging.ring import Ring, Rings
 from rooms.models import Event, Room
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ POLL_EVERY = (1.0, 1.6)  # seconds, at random between: bounds the delay without 
 SWEEP_EVERY = 10  # seconds between two looks at whether the sessions still live
 SESSIONS_AT_ONCE = 500  # in one query of such a look
 MAX_GAP = 500  # events; a socket that is further behind starts anew
-READ_AT_ONCE = 500
-MAX_READS = 4  # for a feed that is behind; then it starts anew, with all its sockets
+READ_AT_ONCE = 500  # events, or READ_BYTES of them
+MAX_READS = 8  # for a feed that is behind; then it starts anew, with all its sockets
 YIELD_EVERY = 100  # sockets written to before the loop may do something else
 CLOSE_AT_ONCE = 20  # sockets closed before, likewise: a close takes longer than a frame
 REST_FACTOR, MAX_REST = 2, 0.02
@@ -41,7 +42,6 @@ REST_FACTOR, MAX_REST = 2, 0.02
 # in 10 s: the other processes take them in meanwhile.
 GROUP, GROUP_EVERY, MAX_GROUPS = 20, 0.2, 50
 KEEP_IDLE = 30  # seconds that a feed without sockets is kept
-RING_BYTES = 8 * 1024 * 1024  # of the newest records; pages of long texts are read
 REVOKES: dict[str, str] = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
 EVERYBODY = -1  # in place of the id of who is put out: the room was deleted
 PUT_OUT = (Close.NOT_ALLOWED, _("You are no member any more."))
@@ -51,8 +51,11 @@ DELETED = (Close.NO_SUCH_ROOM, _("This room was deleted."))
 class Feed:
     """The live end of one room in this process."""
 
-    def __init__(self, room_id: int, start: Snapshot, records: list[Record]) -> None:
+    def __init__(
+        self, room_id: int, start: Snapshot, records: list[Record], rings: Rings
+    ) -> None:
         self.room_id = room_id
+        self._ring = Ring(rings)  # up to `known`, reaching below `sent`
         self.sockets: set = set()  # live, or on their way
         self._live: set = set()  # those that get what is sent
         self._news = asyncio.Event()
@@ -69,12 +72,11 @@ class Feed:
         self.floor = start.floor
         self.room = start.room
         self.here = {person["id"]: person for person in start.here}
-        self._ring = deque(records)  # up to `known`, reaching below `sent`
-        self._ring_bytes = sum(len(record.json) for record in records)
-        self._trim()
+        self._ring.begin(records, self.sent)
 
     def stop(self) -> None:
         self._task.cancel()
+        self._ring.leave()
 
     # News -----------------------------------------------------------------------------
 
@@ -85,7 +87,6 @@ class Feed:
         for record in records:
             if record.seq == self.known + 1:
                 self._ring.append(record)
-                self._ring_bytes += len(record.json)
                 self.known = record.seq
         self._news.set()
         self._announced = max(self._announced, last, self.known)
@@ -183,7 +184,7 @@ class Feed:
     async def _send_batch(self) -> None:
         """Send all that waits as one frame, but nothing after somebody was put out."""
         batch, leaving, heard_at = [], None, self._heard_at
-        for record in self._between(self.sent, self.known):
+        for record in self._ring.between(self.sent, self.known):
             batch.append(record.json)
             self.sent = record.seq
             leaving = self._fold(record)
@@ -194,17 +195,10 @@ class Feed:
         metrics.DELIVERY.observe(time.monotonic() - heard_at)
         if leaving:
             await self._put_out(leaving)
-        self._trim()
+        self._ring.trim(self.sent)
 
     async def _write(self, frame: bytes) -> None:
         await write_to_all(self._live, frame)
-
-    def _trim(self) -> None:
-        ring = self._ring
-        while ring and ring[0].seq <= self.sent:
-            if len(ring) <= RING and self._ring_bytes <= RING_BYTES:
-                return
-            self._ring_bytes -= len(ring.popleft().json)
 
     async def _put_out(self, user_id: int) -> None:
         """Close the sockets that a person opened before they were put out."""
@@ -268,10 +262,10 @@ class Feed:
         while seen < self.sent:
             # The log may grow meanwhile: only who has all that was sent goes live, in
             # the same breath in which that is seen.
+            if not await socket.ready():  # before it is read: what waits takes memory
+                return
             missed = await self._missed(seen, self.sent)
             for frame in protocol.frames_of(record.json for record in missed):
-                if not await socket.ready():
-                    return
                 await socket.deliver(frame)
             seen = missed[-1].seq
         if socket in self.sockets:  # it may have closed meanwhile
@@ -280,12 +274,14 @@ class Feed:
     async def _has_put_out(self, socket) -> int | None:
         """The person's id, or EVERYBODY, if they were put out after they arrived and
         before the socket was here; what comes later is `_send_batch`'s to see."""
-        arrived = socket.arrival.head
-        since = await self._missed(arrived, self.sent) if arrived < self.sent else []
-        put_out = (put_out_by(record) for record in since)
-        return next(
-            (who for who in put_out if who in (socket.user.pk, EVERYBODY)), None
-        )
+        seen = socket.arrival.head
+        while seen < self.sent:
+            since = await self._missed(seen, self.sent)
+            for who in map(put_out_by, since):
+                if who in (socket.user.pk, EVERYBODY):
+                    return who
+            seen = since[-1].seq
+        return None
 
     def leave(self, socket) -> None:
         self.sockets.discard(socket)
@@ -327,15 +323,10 @@ class Feed:
         )
 
     async def _missed(self, seen: int, upto: int) -> list[Record]:
-        first = seen + 1
-        if self._ring and self._ring[0].seq <= first:
-            return list(self._between(seen, upto))
-        return await in_database(history.records, self.room_id, first, upto)
-
-    def _between(self, seen: int, upto: int) -> list[Record]:
-        """The records after `seen` up to `upto`; the ring must reach back so far."""
-        start = seen + 1 - self._ring[0].seq
-        return list(islice(self._ring, start, upto + 1 - self._ring[0].seq))
+        """The records after `seen` up to `upto`, or the first PIECE_BYTES of them."""
+        if self._ring.reaches(seen + 1):
+            return self._ring.replay(seen, upto, history.PIECE_BYTES)
+        return await in_database(history.records, self.room_id, seen + 1, upto)
 
 
 def put_out_by(record: Record) -> int | None:
@@ -394,6 +385,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.relay = Relay(self._hint, self._look_again)
+        self.rings = Rings()
         self.feeds: dict[int, Feed] = {}
         self.sockets: set = set()
         self._shown_here: set = set()
@@ -481,7 +473,7 @@ class Hub:
         try:
             await self.relay.follow(room_id)  # first, so that nothing falls between
             start, records = await in_database(history.opening, room_id)
-            self.feeds[room_id] = feed = Feed(room_id, start, records)
+            self.feeds[room_id] = feed = Feed(room_id, start, records, self.rings)
             if room_id in self._heard_of:  # perhaps of what came after it was read
                 feed.catch_up("join")
         finally:

@@ -1,8 +1,9 @@
 from datetime import timedelta
 
+import orjson
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -19,6 +20,7 @@ from rooms.rights import rights
 from rooms.views import find_room
 
 MAX_PAGE = 200
+FIRST_PAGE_BYTES = 256 * 1024  # of the events that come with the page itself
 OWN_ROOMS = 100  # of somebody, beside a room; the list of rooms has them all
 LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one ended
 
@@ -61,17 +63,17 @@ def _offer(request, room):
 
 def _page_data(user, room, membership):
     """What the page's scripts start from: as in a welcome, and the newest lines."""
-    start = history.snapshot(room)._asdict()
-    people = start.pop("here")
+    page = history.page(room, room.head.seq, size=FIRST_PAGE_BYTES)
     return {
-        **start,
+        **history.snapshot(room, protocol.MAX_HERE)._asdict(),
         "you": {**protocol.person(user), "role": membership.role},
-        "here": people[: protocol.MAX_HERE],
-        "here_count": len(people),
+        "here_count": room.head.here,
         "urls": _urls(room),
         "limits": {"body": MAX_BODY, "kick": settings.KICK_SECONDS},
         "may": rights(user, membership.role),
-        **history.page(room, room.head.seq)._asdict(),
+        "events": page.events,
+        "more_before": page.more_before,
+        "more_after": page.more_after,
     }
 
 
@@ -101,9 +103,15 @@ def log(request, slug):
     head = Head.objects.get(room=room).seq
     page = history.page(room, head, **place)
     epoch = Installation.current().epoch
-    return JsonResponse(
-        {"epoch": epoch, "head": head, "floor": room.floor, **page._asdict()}
-    )
+    answer = {
+        "epoch": epoch,
+        "head": head,
+        "floor": room.floor,
+        "events": [orjson.Fragment(record.json) for record in page.records],
+        "more_before": page.more_before,
+        "more_after": page.more_after,
+    }
+    return HttpResponse(protocol.encode(answer), content_type="application/json")
 
 
 def _place(query):

@@ -13,12 +13,14 @@ from functools import partial
 from types import SimpleNamespace
 
 import orjson
+from asgiref.sync import sync_to_async
 
-from messaging import history, hub
+from messaging import history, hub, ring
 from messaging.drafts import Arrival
 from messaging.history import Record, Snapshot
 from messaging.hub import Hub
 from messaging.protocol import Cursor
+from messaging.ring import Rings
 
 EPOCH, ROOM = "epoch", 1
 ALICE, BOB = (
@@ -239,6 +241,12 @@ class World:
         await self.settle()
 
 
+async def make_feed(room, rings=None):
+    """A feed of the room, as a hub opens it."""
+    opened = await sync_to_async(history.opening)(room.pk)
+    return hub.Feed(room.pk, *opened, rings or Rings())
+
+
 async def replayed(joining, socket, feed=None):
     """Do as a consumer does: join, then have what was missed replayed."""
     seen = await joining
@@ -320,7 +328,7 @@ def _growth(log, room_id, first, last):
 def _opening(log, room_id):
     facts = {"slug": "lobby", "topic": ""}
     start = Snapshot(EPOCH, len(log), 1, facts, [])
-    return start, log[len(log) - hub.RING :] if hub.RING else []
+    return start, log[len(log) - ring.RING :] if ring.RING else []
 
 
 def _heads(log, room_ids):

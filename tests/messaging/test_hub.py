@@ -15,10 +15,12 @@ from django.db import connection, transaction
 
 from messaging import background, history
 from messaging.drafts import Arrival, Say, write_batch
-from messaging.hub import MAX_GAP, Feed, Hub
+from messaging.history import PIECE_BYTES, READ_BYTES, Record
+from messaging.hub import MAX_GAP, Hub
 from messaging.protocol import Cursor
-from rooms.models import Head, Installation, Room
-from tests.schedules import Received, replayed
+from messaging.ring import Rings
+from rooms.models import Event, Head, Installation, Room
+from tests.schedules import Received, make_feed, replayed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +48,7 @@ class Reader(Received):
 
 @pytest.fixture
 async def feed(room):
-    feed = Feed(room.pk, *await sync_to_async(history.opening)(room.pk))
+    feed = await make_feed(room)
     yield feed
     feed.stop()
 
@@ -88,7 +90,7 @@ async def test_what_the_ring_does_not_reach_comes_from_the_database(
     feed.take(await sync_to_async(say)(room, bob, 30), 34)
     await settle(feed, 34)
     while len(feed._ring) > ring:
-        feed._ring.popleft()
+        feed._ring.drop_oldest()
     reader = Reader(bob)
     await join(feed, reader, Cursor(feed.epoch, 2))
     assert reader.seqs == list(range(3, 35))
@@ -208,7 +210,8 @@ async def test_a_deleted_room_closes_who_is_there_and_who_is_on_the_way(
     assert again.closed is None
 
 
-async def test_who_was_put_out_and_came_back_stays(feed, room, alice, bob):
+async def test_who_was_put_out_and_came_back_stays(feed, room, alice, bob, settings):
+    settings.KICK_SECONDS = 0
     kick = await sync_to_async(room.kick)(bob, alice)
     back = await sync_to_async(room.admit)(bob)
     reader = Reader(bob, head=back.seq)
@@ -378,9 +381,7 @@ async def test_a_room_that_is_gone_closes_its_sockets_and_hurts_no_other(
     hub, feed, room, alice, bob, is_restore
 ):
     attic = await sync_to_async(Room.objects.found)("attic", alice)
-    hub.feeds = {
-        attic.pk: Feed(attic.pk, *await sync_to_async(history.opening)(attic.pk))
-    }
+    hub.feeds = {attic.pk: await make_feed(attic)}
     hub.feeds[room.pk] = feed
     lost, reader = Reader(alice), Reader(bob)
     for socket, one in ((lost, hub.feeds[attic.pk]), (reader, feed)):
@@ -461,7 +462,7 @@ async def test_who_is_put_out_before_they_are_here_does_not_read_on(
     """Their arrival is stored, then comes the kick, and then the room is opened."""
     arrived = (await Head.objects.aget(room=room)).seq
     await sync_to_async(room.kick)(bob, by=alice)
-    feed = Feed(room.pk, *await sync_to_async(history.opening)(room.pk))
+    feed = await make_feed(room)
     late, other = Reader(bob, head=arrived), Reader(alice, head=arrived)
     for reader in (late, other):
         await join(feed, reader, None)
@@ -481,7 +482,7 @@ async def test_who_closes_while_catching_up_is_sent_no_more(feed, room, bob):
 
 
 async def test_the_ring_holds_a_bounded_number_of_bytes(feed, room, bob, monkeypatch):
-    monkeypatch.setattr("messaging.hub.RING_BYTES", 10_000)
+    monkeypatch.setattr("messaging.ring.RING_BYTES", 10_000)
     reader = Reader(bob)
     await join(feed, reader, None)
     for _nth in range(10):
@@ -489,7 +490,101 @@ async def test_the_ring_holds_a_bounded_number_of_bytes(feed, room, bob, monkeyp
         await settle(feed, feed.known)
     assert reader.seqs == list(range(5, 205))
     assert sum(len(record.json) for record in feed._ring) <= 10_000
-    assert feed._ring[-1].seq == 204
+    assert [*feed._ring][-1].seq == 204
+
+
+def say_long(room, user, count):
+    """As `say`, of 20 KB each."""
+    keys = [f"{random.getrandbits(64)}" for _nth in range(count)]
+    seqs = write_batch([Say(room.pk, user, key, "x" * 8_000) for key in keys])
+    events = Event.objects.of(room.pk).between(seqs[0], seqs[-1])
+    return [Record.of(line) for line in history.lines(events)]
+
+
+def size_of(records):
+    return sum(len(record.json) for record in records)
+
+
+async def test_a_room_opens_with_a_bounded_number_of_bytes(room, bob):
+    await sync_to_async(say_long)(room, bob, 150)
+    _start, records = await sync_to_async(history.opening)(room.pk)
+    assert records[-1].seq == 154
+    assert READ_BYTES * 0.9 < size_of(records) <= READ_BYTES
+
+
+@pytest.mark.parametrize("is_in_ring", [True, False])
+async def test_a_long_replay_goes_out_in_pieces(feed, room, bob, is_in_ring):
+    """No more than a piece is read before the browser has taken the one before it."""
+    feed.take(await sync_to_async(say_long)(room, bob, 100), 104)
+    await settle(feed, 104)
+    while not is_in_ring and feed._ring.drop_oldest():
+        pass
+    reader, pieces = Reader(bob, head=104), []
+    missed = feed._missed
+
+    async def ready():
+        pieces.append(0)
+        return True
+
+    async def read(seen, upto):
+        piece = await missed(seen, upto)
+        pieces[-1] += size_of(piece)
+        return piece
+
+    reader.ready, feed._missed = ready, read
+    await join(feed, reader, Cursor(feed.epoch, 4))
+    assert reader.seqs == list(range(5, 105))
+    assert len(pieces) > 5
+    assert max(pieces) <= PIECE_BYTES
+
+
+async def test_who_was_put_out_far_back_is_found_piece_by_piece(room, alice, bob):
+    await sync_to_async(room.kick)(bob, by=alice)
+    await sync_to_async(say_long)(room, alice, 100)
+    feed = await make_feed(room)
+    late = Reader(bob, head=4)
+    await join(feed, late, None)
+    feed.stop()
+    assert (late.closed, late.received) == (4403, [])
+
+
+async def test_all_rings_share_one_budget(room, alice, bob):
+    rings = Rings(budget=800_000)
+    rooms = [room]
+    for name in ("attic", "cellar"):
+        rooms.append(await sync_to_async(Room.objects.found)(name, alice))
+    feeds = [await make_feed(one, rings) for one in rooms]
+    useful, idle, growing = feeds
+    for feed in (useful, idle):
+        feed.take(await sync_to_async(say_long)(feed_room(rooms, feed), alice, 20), 0)
+        await settle(feed, feed.known)
+    reader = Reader(alice)
+    await join(useful, reader, Cursor(useful.epoch, useful.sent - 5))
+    growing.take(await sync_to_async(say_long)(rooms[2], alice, 25), 0)
+    await settle(growing, growing.known)
+    assert rings.size == sum(feed._ring.size for feed in feeds) <= 800_000
+    assert (len(useful._ring), len(growing._ring)) == (24, 26)
+    assert len(idle._ring) < 10
+    reader = Reader(alice)  # what was dropped is read
+    await join(idle, reader, Cursor(idle.epoch, 1))
+    assert reader.seqs == list(range(2, 22))
+    for feed in feeds:
+        feed.stop()
+    assert rings.size == 0
+
+
+def feed_room(rooms, feed):
+    return next(room for room in rooms if room.pk == feed.room_id)
+
+
+async def test_what_was_not_sent_yet_is_never_dropped(feed, room, bob):
+    feed._ring._rings._budget = 1_000
+    reader = Reader(bob)
+    await join(feed, reader, None)
+    for _nth in range(5):
+        feed.take(await sync_to_async(say_long)(room, bob, 5), 0)
+        await settle(feed, feed.known)
+    assert reader.seqs == list(range(5, 30))
 
 
 # Those who wait for the same ----------------------------------------------------------

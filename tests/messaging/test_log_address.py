@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import tracemalloc
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from messaging import history
 from messaging.drafts import Arrive, Say, write_batch
 from rooms.models import Installation, Room
 from tests.cast import make_person
@@ -113,6 +115,77 @@ def test_page_by_page_it_is_the_whole_log(limit, data, long_log, ask):
     page = ask(around=middle, limit=limit)
     seen = sorted({*read(ask, page, "before", limit), *read(ask, page, "after", limit)})
     assert seen == expected
+
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def heavy_log(room, alice):
+    """70 messages of 40 KB each, and one of many line ends, which JSON doubles."""
+    bodies = ["<" * 8_000] * 70 + ["a\n" * 4_000]
+    say(room, alice, *bodies)
+    return room
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{}, {"before": 60}, {"before": 9}, {"after": 0}, {"after": 9}, {"after": 70}]
+    + [{"around": seq} for seq in (0, 1, 10, 40, 74, 75, 1_000)],
+)
+def test_a_page_has_a_bounded_number_of_bytes(place, heavy_log, bob, browse):
+    answer = browse(bob).get(LOG, {**place, "limit": 200})
+    assert len(answer.content) < MIB + 1_000
+    page = answer.json()
+    first, *_rest, last = seqs(page)
+    assert seqs(page) == list(range(first, last + 1))
+    assert page["more_before"] == (first > 1)
+    assert page["more_after"] == (last < 75)
+    if first > 1 and last < 75:  # it is full
+        assert len(answer.content) > MIB - 100_000
+    if "before" in place:
+        assert last == place["before"] - 1
+    if "after" in place:
+        assert first == place["after"] + 1
+    if "around" in place:
+        assert first <= min(max(place["around"], 1), 75) <= last
+
+
+def test_pages_cut_by_bytes_are_the_whole_log(heavy_log, ask):
+    expected = whole(heavy_log)
+    assert read(ask, ask(limit=200), "before", 200) == expected
+    assert read(ask, ask(after=0, limit=200), "after", 200) == expected
+    page = ask(around=40, limit=200)
+    seen = {*read(ask, page, "before", 200), *read(ask, page, "after", 200)}
+    assert sorted(seen) == expected
+
+
+def test_an_event_larger_than_a_page_comes_alone(room, heavy_log, alice):
+    for place in ({"before": 41}, {"after": 39}, {"around": 40}):
+        page = history.page(room, 75, size=10, **place)
+        assert [record.seq for record in page.records] == [40]
+        assert (page.more_before, page.more_after) == (True, True)
+
+
+def test_no_more_is_read_than_a_page_holds(heavy_log, bob, browse):
+    """The texts of all 71 messages are 2.8 MB."""
+    client = browse(bob)
+    client.get(LOG, {"limit": 1})
+    tracemalloc.start()
+    client.get(LOG, {"limit": 200})
+    _size, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * MIB
+
+
+def test_a_page_names_few_of_many_who_are_present(room, alice, bob, node, browse):
+    people = [make_person(f"person{nth}") for nth in range(210)]
+    for person in people:
+        room.admit(person)
+    write_batch([Arrive(room.pk, person, node.pk) for person in people])
+    shown = page_data(browse(bob).get("/rooms/lobby/").content.decode())
+    assert [one["id"] for one in shown["here"]] == [one.pk for one in people[:200]]
+    assert shown["here_count"] == 210
 
 
 @pytest.fixture
@@ -284,7 +357,7 @@ async def test_an_event_is_the_same_by_socket_by_page_and_by_address(
 # What it costs ---------------------------------------------------------------------
 
 # Of these, two find out who asks: the session, and whether it has ended.
-QUERIES = {"/rooms/lobby/": 7, LOG: 6}
+QUERIES = {"/rooms/lobby/": 8, LOG: 7}
 
 
 @pytest.mark.parametrize("address", QUERIES)

@@ -11,10 +11,9 @@ from asgiref.sync import sync_to_async
 from django.db.models.functions import Now
 from prometheus_client import REGISTRY
 
-from messaging import history
-from messaging.hub import Feed
 from rooms.models import Event, Node
 from tests.live import Line, Page, sign_in
+from tests.schedules import make_feed
 from tests.servers import ROOT, wait_until
 from tests.watching import Metrics, readyz, wait_until_ready
 
@@ -264,7 +263,7 @@ async def test_a_loop_that_stood_still_is_measured(server):
 
 async def test_a_log_with_a_hole_is_an_alarm(room, bob):
     """It cannot come about; here the database's superuser takes out a line."""
-    feed = Feed(room.pk, *await sync_to_async(history.opening)(room.pk))
+    feed = await make_feed(room)
     feed.known = feed.sent = 1
     await Event.objects.filter(room=room, seq=3).adelete()
     before = REGISTRY.get_sample_value("rollcall_log_holes_total")

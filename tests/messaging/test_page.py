@@ -137,11 +137,7 @@ def test_nothing_can_be_slipped_into_a_page(visit, room, alice, bob):
     assert one.locator("#lines a[href^=javascript]").count() == 0
 
 
-def test_the_whole_history_by_scrolling_back(visit, room, alice):
-    talk(room, alice, 300)
-    page = is_live(visit(alice, "/rooms/lobby/"))
-    expect(line(page, "line 300").first).to_be_visible()
-    assert line(page, re.compile(r"line 1$")).count() == 0
+def scroll_to_the_beginning(page):
     for _nth in range(30):
         before = page.locator("#lines .line.said").count()
         page.locator("#timeline").evaluate("frame => frame.scrollTop = 0")
@@ -154,10 +150,33 @@ def test_the_whole_history_by_scrolling_back(visit, room, alice):
             arg=before,
         )
     expect(page.locator("#beginning")).to_be_visible()
+
+
+def test_the_whole_history_by_scrolling_back(visit, room, alice):
+    talk(room, alice, 300)
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    expect(line(page, "line 300").first).to_be_visible()
+    assert line(page, re.compile(r"line 1$")).count() == 0
+    scroll_to_the_beginning(page)
     seqs = [int(row[0]) for row in shown(page) if row[0]]
     assert seqs == list(range(1, seqs[-1] + 1))
     page.locator("#jump").click()
     expect(line(page, "line 300").first).to_be_in_viewport()
+
+
+def test_long_messages_load_by_scrolling_back_though_fewer_come_at_a_time(
+    visit, room, alice
+):
+    says = [
+        Say(room.pk, alice, f"long-{n}", f"line {n} " + "<" * 7_000)
+        for n in range(1, 81)
+    ]
+    write_batch(says)
+    page = is_live(visit(alice, "/rooms/lobby/"))
+    scroll_to_the_beginning(page)
+    seqs = [int(row[0]) for row in shown(page) if row[0]]
+    assert seqs == list(range(1, seqs[-1] + 1))
+    assert seqs[-1] >= 84
 
 
 def test_scrolling_back_keeps_the_place(visit, room, alice):
