@@ -12,7 +12,11 @@ from rooms.models import Visit
 
 # On a machine with much to do Redis is late now and then, and the relay says so. And
 # asgiref may lose sight of a request whose browser went away while a page was made.
-HARMLESS = r" messaging\.relay: |exception was never retrieved.*CancelledError\(\)"
+# Sign-ins and sign-outs are told by the security record.
+HARMLESS = (
+    r" messaging\.relay: | INFO rollcall\.security: "
+    r"|exception was never retrieved.*CancelledError\(\)"
+)
 
 
 def memory(server):

@@ -84,8 +84,8 @@ def stores_another_text():
     from messaging import consumers
 
     say = consumers.Say
-    consumers.Say = lambda room, user, key, body, *rest: say(
-        room, user, key, body.replace("\u200b", ""), *rest
+    consumers.Say = lambda room, user, key, body, *rest, **named: say(
+        room, user, key, body.replace("\u200b", ""), *rest, **named
     )
 
 

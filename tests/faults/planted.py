@@ -35,7 +35,7 @@ def acknowledge_early():
     from messaging import drafts as batch
     from messaging import writer
 
-    say, write = batch._say, writer.Writer.write
+    say, take = batch._say, writer.Writer.take
     early = {}  # {draft: (loop, future)}
 
     def say_and_tell(log, drafts, standings):
@@ -47,18 +47,22 @@ def acknowledge_early():
         time.sleep(MOMENT if drafts else 0)
         return fates
 
-    async def write_early(self, draft):
+    def take_early(self, draft):
         if not isinstance(draft, batch.Say):
-            return await write(self, draft)
+            return take(self, draft)
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         early[draft] = loop, future
-        done = asyncio.ensure_future(write(self, draft))
+        done = take(self, draft)
         done.add_done_callback(lambda done: done.exception())
-        await asyncio.wait([done, future], return_when=asyncio.FIRST_COMPLETED)
-        return future.result() if future.done() else done.result()
+        return asyncio.ensure_future(_first(done, future))
 
-    batch._say, writer.Writer.write = say_and_tell, write_early
+    batch._say, writer.Writer.take = say_and_tell, take_early
+
+
+async def _first(done, future):
+    await asyncio.wait([done, future], return_when=asyncio.FIRST_COMPLETED)
+    return future.result() if future.done() else done.result()
 
 
 def _resolve(future, fate):
