@@ -51,11 +51,13 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_reauthentication_methods(self, user):
         """By the second factor if there is one: the password is the first, and whoever
-        found the session open may know it."""
+        found the session open may know it. Codes come first only from an app."""
         methods = super().get_reauthentication_methods(user)
         by_factor = [each for each in methods if each["id"] in BY_FACTOR]
         for method in by_factor:
             method["description"] = BY_FACTOR[method["id"]]
+        if len(by_factor) > 1 and not user.authenticator_set.filter(type="totp"):
+            by_factor.reverse()
         return by_factor or methods
 
     def pre_authenticate(self, request, **credentials):

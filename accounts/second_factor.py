@@ -87,4 +87,4 @@ def _count_as_shown(request, user, authenticator, **_signal):
     """Whoever has just set a factor up has just shown that they have it."""
     if request and authenticator.type in KINDS:
         shown = {"id": authenticator.pk, "type": authenticator.type}
-        record_authentication(request, user, "mfa", **shown)
+        record_authentication(request, user, "mfa", reauthenticated=True, **shown)

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from allauth.account.models import EmailAddress
 from asgiref.sync import sync_to_async
 from babel.messages.extract import DEFAULT_KEYWORDS, extract
 from babel.messages.mofile import read_mo
@@ -18,6 +19,7 @@ from django.utils import translation
 from django.utils.translation.template import templatize
 
 from messaging.commands import COMMANDS
+from tests.accounts.factors import FACTORS, codes_on, set_up_app
 from tests.live import Page, sign_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,6 +164,8 @@ NAMES = {
     "Igor",
     "IG",
     "Bob",
+    "QR",
+    "https",
 }
 CAST = {"alice", "bob", "carol", "stranger", "lobby", "Anything"}
 SPOKEN = {"alt", "aria-label", "placeholder", "title"}
@@ -292,6 +296,44 @@ def test_what_is_wrong_is_told_in_russian(address, fields, russian):
     answer = russian().post(f"/accounts/{address}", fields)
     assert 'class="errors' in answer.content.decode()
     assert_russian(answer)
+
+
+def test_the_set_up_code_is_asked_for_in_russian(db, client, settings):
+    settings.ON_LOOPBACK = False
+    answer = client.get("/welcome/", headers={"accept-language": "ru"})
+    assert english(answer.content.decode()) == [["manage", "py", "setup"]]
+
+
+def without_key(answer):
+    answer.content = re.sub(rb'class="key">\w+<', b'class="key"><', answer.content)
+    return answer
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_second_factor_is_russian(alice, russian, mailoutbox):
+    alice.email = "alice@example.org"
+    alice.save()
+    EmailAddress.objects.create(user=alice, email=alice.email, primary=True)
+    client = russian(alice)
+    for page in ("", "webauthn/", "webauthn/add/"):
+        assert_russian(client.get(FACTORS + page))
+    activate = f"{FACTORS}totp/activate/"
+    assert_russian(without_key(client.get(activate)))
+    assert_russian(without_key(client.post(activate, {"code": "123"})))
+    _app, page = set_up_app(client)
+    assert codes_on(page)
+    assert english(page) == []
+    for page in ("", "reauthenticate/", "recovery-codes/"):
+        assert_russian(client.get(FACTORS + page))
+    for page in ("totp/deactivate/", "recovery-codes/generate/"):
+        assert_russian(client.get(FACTORS + page))
+    client.post(f"{FACTORS}recovery-codes/generate/")
+    client.post(f"{FACTORS}totp/deactivate/")
+    assert_russian(client.get(FACTORS))
+    assert len(mailoutbox) == 3
+    for letter in mailoutbox:
+        without_links = re.sub(r"https?://\S+|\S+@\S+", "", letter.body)
+        assert latin(letter.subject + without_links) == []
 
 
 def test_faults_are_told_in_russian(alice, russian):
