@@ -57,6 +57,6 @@ def _keep(request):
 
 def send_again(request, state):
     """The page with what was kept, which one click sends."""
-    fields = QueryDict(state["fields"]).lists()
+    fields = list(QueryDict(state["fields"]).lists())
     context = {"path": resolve_url(state["path"]), "fields": fields}
     return render(request, "account/send_again.html", context)

@@ -82,7 +82,10 @@ def test_changing_the_address_takes_the_password(browser, password, mailoutbox):
     assert mailoutbox == []
     wrong = browser.post(answer.headers["Location"], {"password": "wrong"})
     assert list(wrong.context["form"].errors) == ["password"]
-    answer = browser.post(answer.headers["Location"], {"password": password})
+    offer = browser.post(answer.headers["Location"], {"password": password})
+    assert offer.context["path"] == EMAIL
+    assert mailoutbox == []
+    answer = browser.post(EMAIL, dict(offer.context["fields"]))
     assert answer.headers["Location"] == EMAIL
     assert mailoutbox[-1].to == ["new@example.org"]
 
