@@ -9,7 +9,7 @@ import signal
 
 from twisted.internet.task import LoopingCall
 
-END_WITHIN = 32  # seconds after a signal; a drain takes 25, service managers give 40
+END_WITHIN = 32  # seconds after a signal; a drain takes 20, service managers give 40
 MAX_CPU = 20  # seconds of processor time in which the loop does not turn once
 LOOK_EVERY = 1  # seconds
 

@@ -15,7 +15,7 @@ from config.sockets import Socket
 from messaging import runtime
 
 # Of the 40 s that a service manager gives; config/last_resort.py ends what takes 32.
-DRAIN_WITHIN = 20  # seconds
+DRAIN_WITHIN = 15  # seconds
 FINISH_WITHIN = 5
 # Autobahn cuts its time-outs to whole seconds of the clock: one of 1 s, as it has for
 # the answer to a close, may end at once, and the close frame with it.

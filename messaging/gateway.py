@@ -34,6 +34,7 @@ LOST = InterfaceError, InternalError, OperationalError
 # PostgreSQL ends every statement after 3 s. One that is still at it now waits for an
 # answer that was lost on the way.
 HUNG_AFTER = 8.0  # seconds
+LAST_WITHIN = 5.0  # seconds, for the last job of a process
 _asked = {}  # {the connection of a thread at work: when its last statement began}
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 _heart = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
@@ -47,6 +48,19 @@ async def in_database(function, *args):
 async def heartbeat_in_database(function, *args):
     """As `in_database`, in a thread that nothing else ever keeps waiting."""
     return await _run(_heart, function, *args)
+
+
+def last_in_database(function, *args):
+    """As `in_database`, when the event loop has ended (sync). Raises TimeoutError where
+    PostgreSQL is silent; then no thread waits for it any more."""
+    last = _heart.submit(_work, time.monotonic(), None, function, *args)
+    try:
+        return last.result(LAST_WITHIN)
+    except (TimeoutError, *LOST):
+        for threads in (_threads, _heart):
+            threads.shutdown(wait=False, cancel_futures=True)
+        _cut_older_than(0)
+        raise
 
 
 async def _run(threads, function, *args):
@@ -79,9 +93,13 @@ async def cut_hung_lines():
     """For ever: a thread that waits for a silent database gets an error instead."""
     while True:
         await asyncio.sleep(1)
-        for line, since in list(_asked.items()):
-            if time.monotonic() - since > HUNG_AFTER and line.connection:
-                _cut(line.connection)
+        _cut_older_than(HUNG_AFTER)
+
+
+def _cut_older_than(seconds):
+    for line, since in list(_asked.items()):
+        if time.monotonic() - since > seconds and line.connection:
+            _cut(line.connection)
 
 
 def _cut(line):

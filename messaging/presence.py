@@ -10,7 +10,11 @@ import time
 from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
-from messaging.gateway import heartbeat_in_database, in_database
+from messaging.gateway import (
+    heartbeat_in_database,
+    in_database,
+    last_in_database,
+)
 from messaging.protocol import Close
 from rooms import attendance
 from rooms.models import Installation, Node
@@ -76,7 +80,7 @@ class Presence:
     def retire(self):
         """The process stops (sync): its visits end, with the cause."""
         if self.node is not None:
-            attendance.retire(self.node)
+            last_in_database(attendance.retire, self.node)
 
 
 def _begin():

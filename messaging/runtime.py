@@ -117,5 +117,5 @@ def retire():
         return
     try:
         _current.presence.retire()
-    except DatabaseError as error:
-        logger.warning("the others will find this process dead: %s", error)
+    except (TimeoutError, DatabaseError) as error:
+        logger.warning("the others will find this process dead: %r", error)
