@@ -129,13 +129,11 @@ def shown_state(page):
 
 
 async def fresh_state(page):
-    """The same, of a page that is loaded now, cut to the lines that are shown."""
-    status, log = await page.person.log(page.slug, limit=KEPT)
-    if status != 200:
-        raise ValueError(f"the log was answered {status}")
+    """The same, of a page that is loaded now and scrolled up to the first line that is
+    shown."""
+    log = await log_of(page)
+    events = await events_from(page, page.lines[0][0] if page.lines else 0, log)
     data = await page.person.page_data(page.slug)
-    first = page.lines[0][0] if page.lines else 0
-    events = [event for event in log["events"] if event["seq"] >= first]
     return {
         "epoch": log["epoch"],
         "last": log["head"],
@@ -143,6 +141,23 @@ async def fresh_state(page):
         "here": sorted(person["id"] for person in data["here"]),
         "lines": {event["seq"]: digest(event) for event in events},
     }
+
+
+async def events_from(page, first, log):
+    """The events numbered `first` or more, newest page first: long messages take more
+    than one, since a page of the log is bounded by bytes, too."""
+    events = log["events"]
+    while log["more_before"] and events[0]["seq"] > first:
+        log = await log_of(page, before=events[0]["seq"])
+        events = log["events"] + events
+    return [event for event in events if event["seq"] >= first]
+
+
+async def log_of(page, **place):
+    status, log = await page.person.log(page.slug, limit=KEPT, **place)
+    if status != 200:
+        raise ValueError(f"the log was answered {status}")
+    return log
 
 
 if __name__ == "__main__":

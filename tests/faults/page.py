@@ -20,12 +20,16 @@ from tests.faults.cast import PASSWORD
 
 # As in static/js/connection.js and outbox.js. But a line counts as steady after
 # seconds: the bench puts into minutes the faults of a year.
-FIRST_WAIT, LONGEST_WAIT, AFTER_FLOOD, HANDSHAKE = 0.5, 30, 10, 15
+FIRST_WAIT, LONGEST_WAIT, HANDSHAKE = 0.5, 30, 15
 STEADY = 2
 PATIENCE, FIRST_REST, LONGEST_REST = 10, 1, 15
 HTTP_PATIENCE = 15
 
-CLOSES = {"4401": "signed out", "4403": "refused", "4404": "refused", "4429": "flood"}
+AFTER = {"lost": 0, "flood": 10, "too many": 60}  # seconds until it connects again
+CLOSES = {
+    **{"4401": "signed out", "4403": "refused", "4404": "refused"},
+    **{"4409": "too many", "4429": "flood"},
+}
 FAREWELLS = {"1000", "1001", "1006", "1009", "1012", "4408", *CLOSES}
 LATER = {"slow_down", "busy", "try_later"}
 MARKER = re.compile(r"secret-[0-9a-z-]+")
@@ -168,8 +172,8 @@ class Page:
         try:
             while True:
                 await self._open()
-                while (fate := await self._line()) in ("lost", "flood"):
-                    await self._wait(AFTER_FLOOD if fate == "flood" else 0)
+                while (fate := await self._line()) in AFTER:
+                    await self._wait(AFTER[fate])
                 self.state = fate
                 await self._come_back(fate)
         finally:

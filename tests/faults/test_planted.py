@@ -8,10 +8,12 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from messaging.protocol import Close
 from tests.conftest import database_url
 from tests.faults import cast, final, planted, scenes
 from tests.faults.checker import Limits, check
 from tests.faults.history import read
+from tests.faults.page import FAREWELLS
 from tests.faults.proxy import Lines
 from tests.servers import Rollcall
 
@@ -48,6 +50,7 @@ def stage(transactional_db, redis_server, lines, tmp_path, monkeypatch):
             "REDIS_URL": redis_server.url,
             "SECRET_KEY": settings.SECRET_KEY,
             "FRAMES_PER_SECOND": 1000,
+            "SOCKETS_PER_PERSON": 2 * scenes.STALLED,  # they are all of one person
             "KICK_SECONDS": 1,  # a scene waits 5 s for all to be back
         }
         began = scenes.ask(database, "SELECT now()")[0][0]
@@ -96,3 +99,8 @@ def test_the_same_scene_without_the_bug_is_green(bug, stage, tmp_path):
 def test_every_bug_has_its_scene():
     assert len(planted.BUGS) == 12
     assert set(planted.BUGS) == set(scenes.SCENES)
+
+
+def test_the_benchs_page_knows_every_close():
+    """Or it would take the frame before a close for a sign that it is let in."""
+    assert {str(code.value) for code in Close} <= FAREWELLS
