@@ -40,7 +40,7 @@ UNKNOWN = Counter(
 RENDERING = Histogram(
     "rollcall_rendering_seconds",
     "What a worker took to format a text.",
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
 )
 STORED_PLAIN = Counter(
     "rollcall_texts_stored_plain",

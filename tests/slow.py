@@ -32,7 +32,8 @@ ENDLESS = SLOW["mcschema"]  # where a worker knows the language
 
 
 class Boundless(Telltale):
-    """A server whose workers colour all of Pygments' languages."""
+    """A server whose workers colour all of Pygments' languages, and which waits for
+    them for longer: the machine of a test may be busy."""
 
     def __init__(self, folder, **environment):
         super().__init__(folder, **environment)
@@ -43,6 +44,8 @@ def use_boundless_workers():
     from messaging.rendering import pool
 
     pool.COMMAND = (sys.executable, "-m", "tests.slow", "worker")
+    pool.WAIT_WITHIN = pool.DEADLINE = 2.0
+    pool.STUCK_AFTER = 20.0
 
 
 def be_worker():

@@ -5,5 +5,8 @@ Here is what `pool`, in the server, and `worker`, in a process without Django, a
 
 import struct
 
-DEADLINE = 0.25  # seconds for one text
+# Seconds for one text: in the server by the clock, in a worker of the processor's time,
+# so that a busy machine is not taken for a slow text.
+DEADLINE = 0.25
+STUCK_AFTER = 1.25  # seconds by the clock; a worker without an answer is given up
 SIZE = struct.Struct("!I")  # before each text and each answer: its length in bytes

@@ -2,8 +2,9 @@
 
 Whatever people type costs their own message its formatting at worst. Plain text is made
 here; everything else goes to a worker, one for a person at a time, people in turn. A
-text that takes longer than the deadline ends its worker, and is stored as plain text;
-so is what that person posts in the next minute.
+text without its HTML at the deadline is stored as plain text. Where the worker has
+computed for all that time, it ends, and what that person posts in the next minute is
+plain text, too. Where the machine was busy with other things, the worker goes on.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from contextlib import suppress
 from django.conf import settings
 
 from messaging import metrics
-from messaging.rendering import DEADLINE, SIZE
+from messaging.rendering import DEADLINE, SIZE, STUCK_AFTER
 from messaging.rendering.plain import to_html_if_plain, to_plain_html
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ WAIT_WITHIN = 0.5  # seconds that a text waits for a worker
 START_WITHIN = 2.0  # the same, until the first worker is there
 FORK_WITHIN = 10.0  # that a worker takes to be ready
 MAX_WAITING = 1_000  # texts
-STUCK_AFTER = 2 * DEADLINE  # without a sign of a worker, whose own alarm comes before
+LAST_MOMENT = 0.05  # of the deadline
 PLAIN_FOR = 60.0  # seconds after a missed deadline
 MAX_ANSWER = 1024 * 1024  # bytes
 COMMAND = (sys.executable, "-m", "messaging.rendering.worker")
@@ -56,7 +57,8 @@ class Text:
 
     def settle_plain(self, why):
         """Give up formatting, for one of metrics.PLAIN_BECAUSE."""
-        metrics.STORED_PLAIN.labels(why).inc()
+        if not self.html.done():
+            metrics.STORED_PLAIN.labels(why).inc()
         self.settle(to_plain_html(self.body))
 
 
@@ -105,10 +107,28 @@ class Pool:
 
     def _hand_out(self):
         while self._idle and len(self._busy) < AT_WORK and (text := self._next()):
-            text.timer.cancel()
             worker = self._idle.popleft()
             self._busy[text.author_id] = worker
+            self._in(DEADLINE - LAST_MOMENT, self._is_nearly_late, text)
             worker.render(text)
+
+    def _in(self, seconds, do, text):
+        """What happens to a text next, if it is not settled before."""
+        text.timer.cancel()
+        text.timer = self._loop.call_later(seconds, do, text)
+
+    def _is_nearly_late(self, text):
+        """A step of its own: where the whole machine stood still, its worker gets a
+        moment to answer."""
+        self._in(LAST_MOMENT, self._is_late, text)
+
+    def _is_late(self, text):
+        """Its worker goes on: by its end we see who is to blame, text or machine."""
+        text.settle_plain("late")
+        self._in(STUCK_AFTER - DEADLINE, self._is_stuck, text)
+
+    def _is_stuck(self, text):
+        self._busy[text.author_id].close()
 
     def _next(self):
         """The text whose turn it is; its author goes to the end of the line."""
@@ -155,15 +175,17 @@ class Pool:
         self._rest(worker)
 
     def has_gone(self, worker, text):
-        """A worker is no more: its text (or None) took too long, or it was killed."""
+        """A worker is no more: its text (or None) took all of its time, or it was
+        killed, or it was stuck and we closed it."""
         self._workers.discard(worker)
         with suppress(ValueError):
             self._idle.remove(worker)
         if text:
             metrics.RENDERERS_KILLED.inc()
             del self._busy[text.author_id]
-            self._remember_late(text.author_id)
             text.settle_plain("late")
+            if not worker.is_closed:
+                self._remember_late(text.author_id)
         self._is_wanted.set()
         self._hand_out()
 
@@ -252,10 +274,10 @@ class Worker(asyncio.Protocol):
 
     def __init__(self, pool):
         self._pool = pool
-        self._loop = asyncio.get_running_loop()
-        self._ready = self._loop.create_future()
+        self._ready = asyncio.get_running_loop().create_future()
         self._buffer = bytearray()
         self._text = None
+        self.is_closed = False  # by us
 
     def connection_made(self, transport):
         self._transport = transport
@@ -263,16 +285,16 @@ class Worker(asyncio.Protocol):
     async def is_ready(self):
         """Returns when it is; raises OSError where it will not be, or not in time."""
         async with asyncio.timeout(FORK_WITHIN):
-            if not await self._ready:
+            if not await asyncio.shield(self._ready):
                 raise ConnectionError("no worker could be forked")
 
     def close(self):
+        self.is_closed = True
         self._transport.abort()
 
     def render(self, text):
         self._text = text
         self._began = time.monotonic()
-        self._stuck = self._loop.call_later(STUCK_AFTER, self.close)
         body = text.body.encode()
         self._transport.write(SIZE.pack(len(body)) + body)
 
@@ -294,13 +316,10 @@ class Worker(asyncio.Protocol):
             self._ready.set_result(True)
             self._pool.has_come(self)
         else:
-            self._stuck.cancel()
             metrics.RENDERING.observe(time.monotonic() - self._began)
             self._pool.has_answered(self, text, html)
 
     def connection_lost(self, error):
         if not self._ready.done():
             self._ready.set_result(False)
-        if self._text:
-            self._stuck.cancel()
         self._pool.has_gone(self, self._text)

@@ -6,8 +6,8 @@ milliseconds, and shares most of its memory with the others. It has one thread, 
 forking is safe.
 
 A worker reads a text and answers with its HTML, again and again, until its socket ends.
-A text that takes too long costs it its life, by an alarm of the kernel's: no Python has
-to run for that, and no server has to be alive to send a signal.
+A text that takes too much of the processor's time costs it its life, by an alarm of the
+kernel's: no Python has to run for that, and no server has to be alive to send a signal.
 """
 
 import gc
@@ -18,7 +18,7 @@ import socket
 from contextlib import suppress
 from select import select
 
-from messaging.rendering import DEADLINE, SIZE
+from messaging.rendering import DEADLINE, SIZE, STUCK_AFTER
 from messaging.rendering.languages import LANGUAGES, lexer_of
 from messaging.rendering.markdown import to_html
 
@@ -61,7 +61,8 @@ def serve(control):
 
 def work(line):
     """Be a worker. Never returns."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for alarm in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(alarm, signal.SIG_DFL)
     try:
         answer(line, "")  # ready
         while (body := receive(line)) is not None:
@@ -74,13 +75,19 @@ def work(line):
 
 def within_deadline(body):
     """Its HTML; "" if rendering raised something. Or the end of the process."""
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    alarms(DEADLINE, 2 * STUCK_AFTER)  # the second one after the server gave us up
     try:
         return to_html(body)
     except Exception:  # not logged: it would quote the text
         return ""
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        alarms(0, 0)
+
+
+def alarms(processor, clock):
+    """Be ended after so many seconds; 0: not at all."""
+    signal.setitimer(signal.ITIMER_PROF, processor)
+    signal.setitimer(signal.ITIMER_REAL, clock)
 
 
 def receive(line):

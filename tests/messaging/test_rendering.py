@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from messaging import metrics
+from messaging.rendering import DEADLINE
 from messaging.rendering import pool as pools
 from messaging.rendering.pool import AT_WORK, WORKERS, Pool
 from tests.servers import ROOT
@@ -23,14 +24,22 @@ AS_TYPED = "<p>**hi**</p>"
 
 
 @pytest.fixture
-async def pool():
+def patient(monkeypatch):
+    """The server's clock grants workers more: the machine of a test may be busy. Their
+    own deadline, by the processor's time, stays what it is."""
+    monkeypatch.setattr(pools, "DEADLINE", 5)
+    monkeypatch.setattr(pools, "STUCK_AFTER", 20)
+
+
+@pytest.fixture
+async def pool(patient):
     """A Pool with all its workers."""
     async with running() as pool:
         yield pool
 
 
 @pytest.fixture
-async def boundless(monkeypatch):
+async def boundless(patient, monkeypatch):
     """One whose workers colour all of Pygments' languages: some never end."""
     monkeypatch.setattr(
         pools, "COMMAND", (sys.executable, "-m", "tests.slow", "worker")
@@ -77,15 +86,17 @@ async def test_many_texts_of_many_people_are_all_formatted(pool):
         ]
 
 
-async def test_a_text_without_end_ends_its_worker_and_is_stored_as_it_is(boundless):
+async def test_a_text_without_end_ends_its_worker_and_is_stored_as_it_is(
+    boundless, monkeypatch
+):
+    monkeypatch.setattr(pools, "DEADLINE", DEADLINE)
     before = children()
     began = time.monotonic()
     html = await boundless.to_html(ANN, ENDLESS)
     assert time.monotonic() - began < 1
     assert html == "<p>```mcschema<br>&lt;!--<br>```</p>"
-    await until(lambda: boundless.workers == WORKERS)
     await until(lambda: len(before - children()) == 1)
-    assert len(children() - before) == 1
+    await until(lambda: len(children() - before) == 1)
 
 
 def children():
@@ -131,8 +142,7 @@ async def test_one_person_keeps_one_worker_busy_and_others_have_the_rest(boundle
 async def test_who_comes_while_all_work_waits_in_turn_or_is_given_up(
     boundless, monkeypatch
 ):
-    monkeypatch.setattr(pools, "WAIT_WITHIN", 0.02)
-    boundless._patience = 0.02
+    monkeypatch.setattr(boundless, "_patience", 0.02)
     slow = [
         asyncio.create_task(boundless.to_html(person, ENDLESS))
         for person in range(10, 10 + AT_WORK)
@@ -143,8 +153,77 @@ async def test_who_comes_while_all_work_waits_in_turn_or_is_given_up(
     assert stored_plain("busy") == before + 1
     assert not any(one.done() for one in slow)
     await asyncio.gather(*slow)
+    await until(lambda: not boundless._busy)
     await until(lambda: boundless.workers == WORKERS)
     assert await boundless.to_html(BEN, BOLD) == RENDERED
+
+
+# A machine that is busy with other things --------------------------------------------
+
+# A worker that gets no processor for some seconds, if a text says so.
+STARVED = """
+import re, time
+from messaging.rendering import worker
+render = worker.to_html
+
+def starved(body):
+    if found := re.search(r"starve (\\d+)", body):
+        time.sleep(int(found[1]) / 10)
+    return render(body)
+
+worker.to_html = starved
+worker.main()
+"""
+
+
+@pytest.fixture
+async def starved(monkeypatch):
+    """A Pool whose workers wait for as many tenths of a second as a text says."""
+    monkeypatch.setattr(pools, "COMMAND", (sys.executable, "-c", STARVED))
+    async with running() as pool:
+        yield pool
+
+
+async def test_a_busy_machine_costs_a_text_its_format_and_its_author_nothing(
+    starved, monkeypatch
+):
+    workers = children()
+    before, began = stored_plain("late"), time.monotonic()
+    assert await starved.to_html(ANN, "**starve 10**") == "<p>**starve 10**</p>"
+    assert time.monotonic() - began < 0.9
+    assert stored_plain("late") == before + 1
+    assert list(starved._busy) == [ANN]  # who has still no more than one worker
+    await until(lambda: not starved._busy)
+    monkeypatch.setattr(pools, "DEADLINE", 5)
+    assert await starved.to_html(ANN, BOLD) == RENDERED
+    assert stored_plain("late") == before + 1
+    assert children() == workers
+
+
+async def test_a_worker_that_does_not_come_back_is_replaced_and_ends(
+    starved, monkeypatch
+):
+    before = children()
+    assert await starved.to_html(ANN, "**starve 999**") == "<p>**starve 999**</p>"
+    await until(lambda: not starved._busy)
+    monkeypatch.setattr(pools, "DEADLINE", 5)
+    assert await starved.to_html(ANN, BOLD) == RENDERED
+    await until(lambda: len(children() - before) == 1)
+    await until(lambda: len(before - children()) == 1)
+
+
+async def test_a_machine_that_stood_still_costs_nothing(pool, monkeypatch):
+    monkeypatch.setattr(pools, "LAST_MOMENT", 4)
+    monkeypatch.setattr(pools, "DEADLINE", 4.2)
+    workers = [psutil.Process(pid) for pid in children()]
+    for worker in workers:
+        worker.suspend()
+    text = asyncio.create_task(pool.to_html(ANN, BOLD))
+    await asyncio.sleep(0.01)
+    time.sleep(0.5)
+    for worker in workers:
+        worker.resume()
+    assert await text == RENDERED
 
 
 async def test_people_take_turns():
@@ -162,9 +241,11 @@ async def test_people_take_turns():
 
 async def test_a_worker_that_is_killed_is_replaced(pool):
     server = fork_server()
-    for pid in children() - {server}:
+    killed = children() - {server}
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    await until(lambda: pool.workers < WORKERS)
+    # A new one is forked when the pool has noticed that one is gone.
+    await until(lambda: len(children() - killed) == 1 + WORKERS)
     await until(lambda: pool.workers == WORKERS)
     assert await pool.to_html(ANN, BOLD) == RENDERED
     assert server in children()
