@@ -18,7 +18,7 @@ deployed: .venv/dev ## Start it as on a server: Nginx, 3 processes, Redis, Postg
 test: .venv/dev ## Run all tests
 	$(VENV)/python -m pytest
 
-fuzz: .venv/dev ## Send a million odd frames to a server, and hold it to its promises
+fuzz: .venv/dev ## Send a million odd frames to a server; look for what is slow to render
 	$(VENV)/python -m tests.fuzz
 
 soak: .venv/dev ## Have people come and go for ten minutes; tell what the server keeps

@@ -1,7 +1,9 @@
-"""`make fuzz`: a million odd frames to the room's socket of a real server.
+"""`make fuzz`: a million odd frames to the room's socket of a real server; then a climb
+to the texts that take longest to render.
 
 On a finding it prints the seed and the smallest frame that shows it again, and ends
-with 1. The frames of a seed are the same in every run.
+with 1. The frames of a seed are the same in every run. (Where a climb gets to also
+depends on the machine.)
 """
 
 import argparse
@@ -10,12 +12,14 @@ import secrets
 import sys
 import time
 
+from tests.fuzz.climb import Climb
 from tests.fuzz.hunt import Finding, Hunt, muster, quarry
 from tests.fuzz.shrink import Shrinker
 
 SAY_EVERY = 15  # seconds
 MB = 1_000_000
 MAX_GROWTH = 60  # bytes a frame, after the warm-up: 60 MB in a million frames
+TOO_SLOW = 0.5  # seconds of the processor: twice the deadline, on any machine
 LONG = 200_000  # frames; in a shorter run the rooms' rings are still being filled
 
 
@@ -23,10 +27,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", default=secrets.token_hex(4))
+    parser.add_argument("--climb", type=float, default=300, help="seconds (300)")
     options = parser.parse_args()
-    with quarry() as server:
-        crew = muster()
-        sys.exit(asyncio.run(hunt(server, crew, options.frames, options.seed)))
+    found = 0
+    if options.frames:
+        with quarry() as server:
+            crew = muster()
+            found = asyncio.run(hunt(server, crew, options.frames, options.seed))
+    if options.climb:
+        found |= climb(options.climb, options.seed)
+    sys.exit(found)
+
+
+def climb(seconds, seed):
+    """Look for slow texts, and tell the slowest; the exit code is returned."""
+    one = Climb(seed)
+    slowest = one.run(seconds)
+    print(f"The slowest of {one.tried:,} texts to render, in each language:")
+    print(*slowest, sep="\n")
+    if slowest and slowest[0].seconds > TOO_SLOW:
+        print(f"FOUND: it takes more than {TOO_SLOW} s")
+        return 1
+    return 0
 
 
 async def hunt(server, crew, frames, seed):

@@ -5,6 +5,8 @@ All from one `random.Random`, so that a seed is a run.
 
 import json
 
+from messaging.rendering.languages import LANGUAGES
+
 ASTRAL, FAMILY = "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 💥", "👩\u200d👩\u200d👧\u200d👦"
 WORDS = ["so", "the cat", "sat on", "our mat", "and said", "good", "morning"]
 TEXTS = [
@@ -42,7 +44,26 @@ BOMBS = [
     "\u0300", "http://a", "https://[", "a@", "www.", "(((", ":::", "1. ", "\t", "- - ",
     "[](<", "](<\n", "*_*", "_*__**", "x\n===\n", "~~~\n", "\u00a0", "😀", "\u202e",
 ]  # fmt: skip
-FENCES = ["python", "html", "js", "perl", "rst", "md", "bash", "sql", "c++", "lisp"]
+FENCES = [*LANGUAGES, "js", "c++", "perl", "rst", "md", "lisp", "mcschema", "maple"]
+# Pieces of Markdown and of code, which a climb puts together.
+MARKDOWN = [
+    "a", " ", "*", "_", "~", "`", "[", "]", "(", ")", "<", ">", "&", "|", "#", "-", "+",
+    "!", "'", '"', "\\", ".", ":", "@", "/", "\n", "\t", "\xa0", "é", "😀", "**", "__",
+    "~~", "``", "[a]", "[a](b)", "[a][b]", "<a>", "://", "&amp;", "&#1", "a|", "![",
+    "a_", "_a", "*a", "a*", "\n\n", "[a]: b\n", "http://a ", "mailto:a@b ", "|-|\n",
+    "a|b\n-|-\n", "---\n", "===\n", "# ", "> ", "- ", "+ ", "* ", "1. ", "  ", "    ",
+    "```\n", "~~~\n",
+]  # fmt: skip
+CODE = [
+    "a", "A", "1", "_", ".", ",", ";", ":", "=", "+", "-", "*", "/", "#", "%", "&", "|",
+    "!", "?", "@", "$", "(", ")", "{", "}", "[", "]", "<", ">", '"', "'", "`", "\\",
+    "~", "^", " ", "\n", "\t", "\r", "é", "😀", "::", "==", "//", "/*", "*/", "##",
+    "$$", "${", "#{", "%{", "{{", "}}", "[[", "</", "<a", "<!--", "-->", "<?", "<<",
+    "<<<", "->", "<script>", '\\"', "\\\\", "\\u", "0x", "1e", "1.", "a.", "a(", "a:",
+    "a=", "=a", "@a", "r\\'", 'f"', 'R"(', "q{", "&a;", "a::", "a<", '"""', "a ", "a\n",
+    " \n", "\n\t", "#a\n", "|\n", "- ", "<<a\n", "<<'a'\n", "'''", "if ", "def ",
+    "class ", "function ", "select ", "<style>",
+]  # fmt: skip
 COMMANDS = [
     "help", "me", "topic", "kick", "kill", "clear", "HELP", "Me", "", " ", "/", "dance",
     "__class__", "__init__", "\u0130", "help\0", "tOpIc\t", "kick\n", "nick",
@@ -110,6 +131,14 @@ class Grammar:
         if self.dice.random() < 0.2:
             body = f"```{self.dice.choice(FENCES)}\n{body}"[:8_000]
         return self.post(body)
+
+    def markdown(self):
+        """A few pieces of Markdown, or of code in some language, again and again."""
+        language = self.dice.choice(["", *FENCES])
+        pieces = self.dice.choices(CODE if language else MARKDOWN, k=3)
+        size = int(10 ** self.dice.uniform(1, 3.9))
+        text = ("".join(pieces) * size)[:size]
+        return self.post(f"```{language}\n{text}\n```"[:8_000] if language else text)
 
     def command(self):
         name, rest = self.dice.choice(COMMANDS), self.text()
@@ -233,6 +262,7 @@ class Grammar:
         post: 34,
         said: 8,
         bomb: 1,
+        markdown: 2,
         command: 6,
         used_key: 4,
         long: 0.3,

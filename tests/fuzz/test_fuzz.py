@@ -7,8 +7,13 @@ from types import SimpleNamespace
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from pygments.lexers import get_lexer_by_name
 
+from messaging.rendering import markdown
 from tests.conftest import database_url
+from tests.fuzz import climb as climbs
+from tests.fuzz.__main__ import TOO_SLOW
+from tests.fuzz.climb import Climb
 from tests.fuzz.grammar import Grammar
 from tests.fuzz.hunt import ENVIRONMENT, Finding, Hunt, muster
 from tests.fuzz.oracle import promise
@@ -86,6 +91,39 @@ async def test_a_finding_is_told_by_its_smallest_frame(hunted):
     assert payload.startswith(b'{"type":"post","key":"')
     assert len(payload) < len(frames[1]) / 2
     assert "bad_field" in what
+
+
+def test_a_slice_of_a_climb_finds_nothing_too_slow():
+    climb = Climb("in CI")
+    slowest = climb.run(20)
+    assert climb.tried > 20
+    assert slowest[0].seconds < 4 * TOO_SLOW  # not what it is, but not without end
+
+
+@pytest.mark.parametrize("language", ["mcschema", "easytrieve"])
+def test_a_climb_finds_a_language_that_takes_too_long(language, monkeypatch):
+    lexer = get_lexer_by_name(language)
+    monkeypatch.setattr(markdown, "weight_of", bool)
+    monkeypatch.setattr(markdown, "lexer_of", lambda name: lexer)
+    monkeypatch.setattr(climbs, "ENDLESS", 1.2 * TOO_SLOW)
+    climb = Climb("seeded")
+    for _nth in range(20):
+        if climb.record(language) < TOO_SLOW:
+            climb.climb(language)
+    assert climb.record(language) >= TOO_SLOW
+
+
+def test_a_climb_puts_together_what_is_slow_only_together(monkeypatch):
+    """A time that can be counted: each further piece makes a text ten times as slow."""
+
+    def time_to_render(body):
+        return 10 ** -sum(piece not in body for piece in ("<<<", "@a", "0x", "{{"))
+
+    monkeypatch.setattr(climbs, "time_to_render", time_to_render)
+    climb = Climb("seeded")
+    while climb.record("python") < 1 and climb.tried < 20_000:
+        climb.climb("python")
+    assert climb.record("python") == 1
 
 
 def test_a_seed_is_a_run():
