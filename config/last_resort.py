@@ -18,7 +18,9 @@ def stand_by():
     """To be called in the main thread, when the reactor runs and heeds signals."""
     LoopingCall(_say_the_loop_turns).start(LOOK_EVERY)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ending_in_time(signal.getsignal(number)))
+        # A shell has what it starts in the background ignore Ctrl-C.
+        if callable(handler := signal.getsignal(number)):
+            signal.signal(number, _ending_in_time(handler))
 
 
 def _say_the_loop_turns():

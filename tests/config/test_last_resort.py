@@ -45,6 +45,18 @@ def test_a_server_ends_though_a_thread_does_not(stuck, fault):
         assert "most recent call first" in server.log  # it says where its threads are
 
 
+def test_a_signal_that_is_ignored_stays_ignored(serve):
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        server = serve()
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    server.process.send_signal(signal.SIGINT)
+    server.tell_to_stop()
+    assert server.process.wait(timeout=PATIENCE) == 0
+    assert "ERROR" not in server.log
+
+
 def test_a_server_has_time_for_its_drain_and_ends_before_it_is_killed():
     unit = (ROOT / "deploy" / "systemd" / "rollcall@.service").read_text()
     assert DRAIN_WITHIN + FINISH_WITHIN < END_WITHIN < 40
