@@ -7,7 +7,6 @@ from django.db import transaction
 from django.http import Http404, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import (
     require_http_methods,
@@ -32,7 +31,6 @@ def profile(request):
     return render(request, "account/profile.html", {"form": form})
 
 
-@never_cache
 @require_safe
 def session(request):
     """Whether one is signed in. The browser asks after its socket was refused."""
@@ -42,7 +40,6 @@ def session(request):
 
 
 @login_required
-@never_cache
 @require_safe
 def sessions(request):
     own = request.user.sessions.alive().defer("session_data").order_by("-seen_at")
@@ -77,7 +74,6 @@ def end_other_sessions(request):
 
 
 @sensitive_post_parameters("password1", "password2")
-@never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_link(request, token):
     """Choose a new password with a link that an operator made. A GET uses nothing up:

@@ -15,6 +15,10 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 CHUNK = 64 * 1024
+HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
 
 
 class Storage(CompressedManifestStaticFilesStorage):
@@ -83,7 +87,7 @@ def environ(scope):
 async def respond(response, send):
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in [*response.headers, ("X-Content-Type-Options", "nosniff")]
+        for name, value in [*response.headers, *HEADERS]
     ]
     await send(
         {"type": "http.response.start", "status": response.status, "headers": headers}

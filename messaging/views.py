@@ -7,7 +7,6 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from messaging import history, protocol
@@ -27,7 +26,6 @@ LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one
 
 @login_required
 @require_safe
-@never_cache
 def room(request, slug):
     """The page of a room; for who is no member of it, the offer to join."""
     membership = request.user.memberships.with_rooms().named(slug).first()
@@ -90,7 +88,6 @@ def _urls(room):
 
 
 @require_safe
-@never_cache
 def log(request, slug):
     """One page of a room's log as JSON; docs/PROTOCOL.md, "The log by HTTP"."""
     if not request.user.is_authenticated:

@@ -1,5 +1,7 @@
 """In a real browser the pages break no rule of our own policy."""
 
+import re
+
 import pytest
 from django.conf import settings
 from playwright.sync_api import expect
@@ -88,3 +90,17 @@ def test_the_admin_works_and_breaks_no_rule(page, complaints, sign_in, room, adm
         )
     assert page.evaluate("typeof django.jQuery('<p>text</p>')") == "object"
     assert complaints == []
+
+
+def test_after_signing_out_the_way_back_shows_nothing(page, sign_in, room, alice):
+    sign_in(alice)
+    page.goto("/accounts/")
+    page.goto("/rooms/lobby/")
+    expect(page.locator("#lines")).to_be_attached()
+    page.locator(".me-button").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile("/accounts/login/"))
+    for _nth in range(2):
+        page.go_back()
+        expect(page).to_have_url(re.compile("/accounts/login/"))
+        expect(page.locator("#lines")).to_have_count(0)

@@ -234,6 +234,7 @@ def test_static_files_can_be_kept_for_ever_by_their_hashed_name(client):
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.headers["content-type"] == 'text/css; charset="utf-8"'
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "immutable" in answer.headers["cache-control"]
     assert "access-control-allow-origin" not in answer.headers
 

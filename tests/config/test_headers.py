@@ -1,0 +1,35 @@
+"""What browsers are told with each page."""
+
+import pytest
+
+from config.headers import HEADERS, UNUSED_FEATURES
+
+PAGES = [
+    *("/", "/rooms/", "/rooms/lobby/", "/rooms/lobby/log/", "/rooms/new/", "/nowhere/"),
+    *("/accounts/", "/accounts/sessions/", "/accounts/session/", "/accounts/email/"),
+    *("/admin/", "/admin/rooms/room/", "/admin/jsi18n/", "/admin/nowhere/"),
+]
+FOR_STRANGERS = ["/", "/accounts/login/", "/accounts/signup/", "/rooms/", "/nowhere/"]
+
+
+def assert_told(answer):
+    assert "no-store" in answer["Cache-Control"]
+    assert "public" not in answer["Cache-Control"]
+    assert {name: answer[name] for name in HEADERS} == HEADERS
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_kept_nowhere_and_uses_no_device(path, room, admin, browse):
+    room.admit(admin)
+    assert_told(browse(admin).get(path))
+
+
+@pytest.mark.parametrize("path", FOR_STRANGERS)
+def test_nor_is_one_for_strangers(path, room, browse):
+    assert_told(browse().get(path))
+
+
+def test_unused_features_are_refused_and_passkeys_are_not():
+    assert "camera" in UNUSED_FEATURES
+    assert "camera=()" in HEADERS["Permissions-Policy"].split(", ")
+    assert "publickey" not in HEADERS["Permissions-Policy"]
