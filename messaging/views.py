@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from messaging import history, protocol
 from messaging.models import MAX_BODY
 from messaging.protocol import BadFrame
+from rooms import last_room
 from rooms.models import Head, Installation, Room
 from rooms.models.room import KEPT_DELETED
 from rooms.removals import in_minutes, removal_of
@@ -21,7 +22,6 @@ from rooms.views import find_room
 MAX_PAGE = 200
 FIRST_PAGE_BYTES = 256 * 1024  # of the events that come with the page itself
 OWN_ROOMS = 100  # of somebody, beside a room; the list of rooms has them all
-LAST_ROOM = "last_room"  # a cookie, so that the next visit opens where this one ended
 
 
 @login_required
@@ -45,7 +45,7 @@ def room(request, slug):
         "page": _page_data(request.user, room, membership),
     }
     response = render(request, "messaging/room.html", context)
-    response.set_cookie(LAST_ROOM, str(room.pk), max_age=365 * 86_400, httponly=True)
+    last_room.remember(response, room)
     return response
 
 

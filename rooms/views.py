@@ -19,7 +19,7 @@ from django.views.decorators.http import (
 )
 
 from accounts.models import User
-from rooms import directory
+from rooms import directory, last_room
 from rooms.forms import RoomForm, WelcomeForm, is_new
 from rooms.models import Event, Room
 from rooms.models.room import COUNTED_MEMBERS
@@ -40,12 +40,9 @@ def home(request):
     """To the room one was in last, else to the list; a new installation is set up."""
     if not request.user.is_authenticated:
         return redirect("rooms:welcome" if is_new() else "account_login")
-    last = request.COOKIES.get("last_room", "")
-    if last.isascii() and last.isdigit() and len(last) < 19:
-        room = Room.objects.of(request.user).in_use().filter(pk=last).first()
-        if room:
-            return redirect(room)
-    return redirect("rooms:index")
+    rooms = Room.objects.of(request.user).in_use()
+    room = rooms.filter(pk=last_room.recall(request)).first()
+    return redirect(room or "rooms:index")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

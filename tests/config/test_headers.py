@@ -1,6 +1,7 @@
 """What browsers are told with each page."""
 
 import pytest
+from django.test import override_settings
 
 from config.headers import HEADERS, UNUSED_FEATURES
 
@@ -33,3 +34,14 @@ def test_unused_features_are_refused_and_passkeys_are_not():
     assert "camera" in UNUSED_FEATURES
     assert "camera=()" in HEADERS["Permissions-Policy"].split(", ")
     assert "publickey" not in HEADERS["Permissions-Policy"]
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_the_cookie_of_the_last_room_is_as_strict_as_that_of_the_session(
+    secure, room, alice, browse
+):
+    with override_settings(SESSION_COOKIE_SECURE=secure):
+        cookie = browse(alice).get("/rooms/lobby/").cookies["last_room"]
+    assert bool(cookie["secure"]) == secure
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "Lax"

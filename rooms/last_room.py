@@ -1,0 +1,24 @@
+"""The cookie by which the next visit opens where the last one ended."""
+
+from django.conf import settings
+
+COOKIE = "last_room"
+A_YEAR = 365 * 86_400  # seconds
+
+
+def remember(response, room):
+    response.set_cookie(
+        COOKIE,
+        str(room.pk),
+        max_age=A_YEAR,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def recall(request):
+    """The id of the room, or None. A cookie can hold anything."""
+    text = request.COOKIES.get(COOKIE, "")
+    is_id = text.isascii() and text.isdigit() and len(text) < 19
+    return int(text) if is_id else None
