@@ -3,6 +3,7 @@
 from functools import wraps
 
 from allauth.account.decorators import secure_admin_login
+from csp.decorators import csp_replace
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
@@ -11,6 +12,11 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 
 from accounts.reauthentication import ask_again, has_signed_in_within
+
+# The admin's own scripts write HTML as text; so it has to do without trusted types.
+for_its_scripts = csp_replace(
+    {"require-trusted-types-for": None, "trusted-types": None}
+)
 
 
 # The admin has no sign-in of its own: it would have no limit on attempts.
@@ -21,7 +27,7 @@ class Administration(AdminSite):
 
         What is cacheable is the catalogue of words; to sign out one needs neither.
         """
-        inner = super().admin_view(view, cacheable)
+        inner = for_its_scripts(super().admin_view(view, cacheable))
         if cacheable or view == self.logout:
             return inner
 

@@ -36,6 +36,23 @@ def test_unused_features_are_refused_and_passkeys_are_not():
     assert "publickey" not in HEADERS["Permissions-Policy"]
 
 
+TYPES = {"require-trusted-types-for 'script'", "trusted-types rollcall"}
+
+
+def policy_of(answer):
+    return set(answer["Content-Security-Policy"].split("; "))
+
+
+def test_text_becomes_html_by_our_policy_alone_but_in_the_admin(room, admin, browse):
+    client = browse(admin)
+    for path in ("/rooms/", "/nowhere/", "/accounts/", "/administer/"):
+        assert policy_of(client.get(path)) >= TYPES
+    for path in ("/admin/", "/admin/rooms/room/"):
+        policy = policy_of(client.get(path))
+        assert "script-src 'self'" in policy
+        assert not policy & TYPES
+
+
 @pytest.mark.parametrize("secure", [True, False])
 def test_the_cookie_of_the_last_room_is_as_strict_as_that_of_the_session(
     secure, room, alice, browse

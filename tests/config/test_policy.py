@@ -4,7 +4,7 @@ import re
 
 import pytest
 from django.conf import settings
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 PAGES = ["/", "/accounts/login/", "/accounts/signup/", "/nowhere/", "/admin/login/"]
 SIGNED_IN = [
@@ -90,6 +90,26 @@ def test_the_admin_works_and_breaks_no_rule(page, complaints, sign_in, room, adm
         )
     assert page.evaluate("typeof django.jQuery('<p>text</p>')") == "object"
     assert complaints == []
+
+
+SINKS = {
+    "markup": "document.body.innerHTML = '<b>bold</b>'",
+    "more markup": "document.body.insertAdjacentHTML('beforeend', '<b>bold</b>')",
+    "a script's address": "document.createElement('script').src = '/evil.js'",
+    "another policy": "trustedTypes.createPolicy('evil', {createHTML: (html) => html})",
+    "our policy, again": "trustedTypes.createPolicy('rollcall', {})",
+}
+
+
+@pytest.mark.parametrize("script", SINKS.values(), ids=SINKS)
+def test_text_does_not_become_code_beside_our_policy(
+    page, sign_in, room, alice, script
+):
+    sign_in(alice)
+    page.goto("/rooms/lobby/")
+    expect(page.locator("#status")).to_contain_text("Live", timeout=15_000)
+    with pytest.raises(Error, match="TypeError"):
+        page.evaluate(f"() => {{ {script} }}")
 
 
 def test_after_signing_out_the_way_back_shows_nothing(page, sign_in, room, alice):
