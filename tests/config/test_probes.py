@@ -86,17 +86,21 @@ def test_while_postgresql_hangs_a_server_lives_and_is_not_ready(server, postgres
     postgres.pause()
     try:
         time.sleep(1.1)  # what was found before is good for a second
-        for _nth in range(3):
-            start = time.monotonic()
-            assert readyz(server) == (503, NO_DATABASE)
-            assert time.monotonic() - start < 2
-        start = time.monotonic()
-        assert httpx.get(f"{server.url}/healthz").status_code == 200
-        assert httpx.get(f"{server.url}/metrics").status_code == 200
-        assert time.monotonic() - start < 2
+        assert fastest(server, "/readyz", 503, NO_DATABASE) < 2
+        assert fastest(server, "/healthz", 200) < 1
+        assert fastest(server, "/metrics", 200) < 1
     finally:
         postgres.resume()
     wait_until_ready(server)
+
+
+def fastest(server, path, status, content=None):
+    """The seconds of the fastest of three answers, which are all as told: what the
+    machine does besides delays one or the other, what the server does all."""
+    answers = [httpx.get(server.url + path, timeout=5) for _nth in range(3)]
+    assert {answer.status_code for answer in answers} == {status}
+    assert content is None or all(answer.json() == content for answer in answers)
+    return min(answer.elapsed.total_seconds() for answer in answers)
 
 
 NO_DATABASE = {
