@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import threading
-import time
 import tracemalloc
 from types import SimpleNamespace
 
@@ -667,13 +666,12 @@ async def test_one_who_gives_up_leaves_a_fresh_start_whole(hub, feed, room, alic
 
 
 class Tab(Reader):
-    """One of very many; to close it takes a while of the loop's time."""
+    """One of very many."""
 
     session_hash = "session"
     feed = None
 
     async def shut(self, code, detail):
-        time.sleep(0.0002)
         self.closed = int(code)
 
 
@@ -685,22 +683,20 @@ async def test_closing_a_thousand_sockets_holds_the_loop_up_for_nobody(
     for tab in tabs:
         hub.enroll(tab)
         feed.sockets.add(tab)
-    lags, closing = (
-        [],
-        {
-            "shut_all": hub.shut_all,
-            "session": lambda *_: hub._end_session("session"),
-            "feed": feed._shut_all,
-        }[by],
-    )
-    work = asyncio.create_task(closing(1012, ""))
+    close = {
+        "shut_all": hub.shut_all,
+        "session": lambda *_: hub._end_session("session"),
+        "feed": feed._shut_all,
+    }[by]
+    work = asyncio.create_task(close(1012, ""))
+    at_once, so_far = [], 0  # sockets closed while the loop did nothing else
     while not work.done():
-        began = time.monotonic()
         await asyncio.sleep(0)
-        lags.append(time.monotonic() - began)
-    assert all(tab.closed for tab in tabs)
-    assert max(lags) < 0.05
-    assert len(lags) > 10
+        closed = sum(tab.closed is not None for tab in tabs)
+        at_once.append(closed - so_far)
+        so_far = closed
+    assert sum(at_once) == 1000
+    assert max(at_once) <= 20  # a time would be that of all else the machine does
 
 
 async def test_work_in_the_background_is_held_and_its_fault_is_told(caplog):
