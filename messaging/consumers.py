@@ -140,6 +140,34 @@ class PersonConsumer(AsyncWebsocketConsumer):
         if not self._shut:
             metrics.lost(code)
 
+    async def receive(self, text_data=None, bytes_data=None):
+        """Never waits for the database: frames would pile up behind it."""
+        if self._shut:
+            return
+        within_limit = self._bucket.take()
+        if self._bucket.flooded:
+            await self.shut(Close.FLOODING, _("Too many frames."))
+            return
+        try:
+            request = protocol.read(text_data)
+        except BadFrame as bad:
+            await self.deliver(protocol.error(bad.code, bad.detail, bad.key))
+            return
+        if not within_limit:
+            await self.slow_down(request.key)
+        elif isinstance(request, protocol.Show):
+            await runtime.current().hub.present_counts.show(self, request.rooms)
+        else:
+            await self.take(request)
+
+    async def take(self, post):
+        """Answer a Post, now or later."""
+        raise NotImplementedError
+
+    async def slow_down(self, key):
+        detail = _("Slow down: that was not sent.")
+        await self.deliver(protocol.error("slow_down", detail, key))
+
     def write(self, wire):
         """Send a frame that is ready for the wire; who reads too slowly is closed."""
         if self.frames.write(wire) > MAX_WAITING and not self._shut:
@@ -184,14 +212,14 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
 
 class RoomsConsumer(PersonConsumer):
-    """The list of rooms, with how many people are in each now. It takes no frames."""
+    """The list of rooms: how many people are in those that its page shows."""
 
     async def enter(self):
-        await runtime.current().hub.show_here(self)
+        await self.deliver(protocol.present_counts({}))  # the page sees that it is in
 
-    async def receive(self, text_data=None, bytes_data=None):
-        if not self._shut and not self._bucket.take():
-            await self.shut(Close.FLOODING, _("Too many frames."))
+    async def take(self, request):
+        detail = _("There is no room here to write to.")
+        await self.deliver(protocol.error("not_allowed", detail, request.key))
 
 
 class NowhereConsumer(PersonConsumer):
@@ -229,7 +257,6 @@ class RoomConsumer(PersonConsumer):
             node_id = await live.presence.node_id()
             self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
             self._seen = await live.hub.join(self, self.room_id, cursor)
-            await live.hub.show_here(self)
 
     async def catch_up(self):
         if self._seen is None:
@@ -279,23 +306,9 @@ class RoomConsumer(PersonConsumer):
 
     # Frames ---------------------------------------------------------------------------
 
-    async def receive(self, text_data=None, bytes_data=None):
-        """Never waits for the database: frames would pile up behind it."""
-        if self._shut or self.arrival is None:
-            return
-        within_limit = self._bucket.take()
-        if self._bucket.flooded:
-            await self.shut(Close.FLOODING, _("Too many frames."))
-            return
-        try:
-            post = protocol.read(text_data)
-        except BadFrame as bad:
-            await self.deliver(protocol.error(bad.code, bad.detail, bad.key))
-            return
-        if not within_limit or len(self._answering) >= MAX_UNANSWERED:
-            detail = _("Slow down: that was not sent.")
-            await self.deliver(protocol.error("slow_down", detail, post.key))
-            return
+    async def take(self, post):
+        if len(self._answering) >= MAX_UNANSWERED:
+            return await self.slow_down(post.key)
         self._last_turn = turn = Turn(self._last_turn)
         answering = asyncio.create_task(self._answer(post, turn))
         self._answering.add(answering)

@@ -159,10 +159,15 @@ def growth(room_id, first, last):
 
 
 def heads(room_ids):
-    """(epoch, {room_id: seq}, {slug: people here}); the last of all rooms in use."""
+    """(epoch, {room_id: seq})"""
     seqs = Head.objects.filter(room_id__in=room_ids).values_list("room_id", "seq")
-    counts = Head.objects.filter(here__gt=0).values_list("room__slug", "here")
-    return Installation.current().epoch, dict(seqs), dict(counts)
+    return Installation.current().epoch, dict(seqs)
+
+
+def present_counts(slugs):
+    """{slug: people in the room}, without rooms that do not exist or were deleted."""
+    rooms = Room.objects.filter(slug__in=slugs)
+    return dict(rooms.values_list("slug", "head__here"))
 
 
 class Page(NamedTuple):

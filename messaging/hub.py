@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -20,8 +19,10 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import alive
 from messaging import background, history, metrics, protocol
+from messaging.fanout import Groups, write_to_all
 from messaging.gateway import in_database
 from messaging.history import Record, Snapshot
+from messaging.present_counts import PresentCounts
 from messaging.protocol import Close
 from messaging.relay import Relay
 from messaging.ring import Ring, Rings
@@ -35,8 +36,7 @@ SESSIONS_AT_ONCE = 500  # in one query of such a look
 MAX_GAP = 500  # events; a socket that is further behind starts anew
 READ_AT_ONCE = 500  # events, or READ_BYTES of them
 MAX_READS = 8  # for a feed that is behind; then it starts anew, with all its sockets
-YIELD_EVERY = 100  # sockets written to before the loop may do something else
-CLOSE_AT_ONCE = 20  # sockets closed before, likewise: a close takes longer than a frame
+CLOSE_AT_ONCE = 20  # sockets closed before the loop may do something else
 REST_FACTOR, MAX_REST = 2, 0.02
 # Of sockets that are sent away. A hundred a second, and whatever their number, all gone
 # in 10 s: the other processes take them in meanwhile.
@@ -338,19 +338,6 @@ def put_out_by(record: Record) -> int | None:
     return orjson.loads(record.json)[who]["id"] if who else None
 
 
-async def write_to_all(sockets, frame: bytes) -> None:
-    """Send one frame to many; made ready once where the server can take it so."""
-    wire = None
-    for count, socket in enumerate(list(sockets), start=1):
-        if socket.frames is None:
-            await socket.deliver(frame)
-        else:
-            wire = wire or socket.frames.encode(frame)
-            socket.write(wire)
-        if count % YIELD_EVERY == 0:
-            await asyncio.sleep(0)
-
-
 async def in_turns(sockets) -> AsyncIterator:
     """Each of the sockets there are now; the loop does something else between some."""
     for count, socket in enumerate(list(sockets), start=1):
@@ -364,22 +351,6 @@ def slices(items: list, size: int) -> Iterator[list]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-class Groups(defaultdict):
-    """{key: set of sockets}, without empty sets."""
-
-    def __init__(self) -> None:
-        super().__init__(set)
-
-    def add(self, key, socket) -> None:
-        self[key].add(socket)
-
-    def drop(self, key, socket) -> None:
-        """As often as one likes."""
-        self[key].discard(socket)
-        if not self[key]:
-            del self[key]
-
-
 class Hub:
     """All feeds and sockets of one process, and what keeps them true."""
 
@@ -388,8 +359,7 @@ class Hub:
         self.rings = Rings()
         self.feeds: dict[int, Feed] = {}
         self.sockets: set = set()
-        self._shown_here: set = set()
-        self.here: dict[str, int] = {}  # {slug: people}
+        self.present_counts = PresentCounts()
         self._by_session = Groups()  # by the hash of its key
         self._by_person = Groups()  # by id
         self._opening: dict[int, asyncio.Task] = {}
@@ -409,11 +379,6 @@ class Hub:
         """How many sockets a person has in this process."""
         return len(self._by_person.get(user.pk, ()))
 
-    async def show_here(self, socket) -> None:
-        """From now on the socket gets the head-counts of all rooms."""
-        await socket.deliver(protocol.here(self.here, whole=True))
-        self._shown_here.add(socket)
-
     async def join(self, socket, room_id: int, cursor) -> int | None:
         """Make a socket a view of a room, live once its feed has replayed from the
         number that is returned; None: it was closed."""
@@ -429,7 +394,7 @@ class Hub:
     def leave(self, socket) -> None:
         """Forget a socket; as often as one likes."""
         self.sockets.discard(socket)
-        self._shown_here.discard(socket)
+        self.present_counts.forget(socket)
         self._by_session.drop(socket.session_hash, socket)
         self._by_person.drop(socket.user and socket.user.pk, socket)
         if feed := socket.feed:
@@ -528,8 +493,8 @@ class Hub:
     # What runs for ever ---------------------------------------------------------------
 
     async def poll(self) -> None:
-        """One look a second or so at the heads of all rooms shown here: what bounds the
-        delay of a lost hint."""
+        """One look a second or so at the heads of all rooms with a feed here, which
+        bounds the delay of a lost hint, and at the counts of rooms that pages show."""
         while True:
             try:
                 async with asyncio.timeout(random.uniform(*POLL_EVERY)):
@@ -538,30 +503,18 @@ class Hub:
                 pass
             self._look.clear()
             await self._compare_heads()
+            await self.present_counts.look()
 
     async def _compare_heads(self) -> None:
-        if not self.sockets:
-            return
         feeds = dict(self.feeds)
-        epoch, heads, here = await in_database(history.heads, list(feeds))
+        if not feeds or not self.sockets:
+            return
+        epoch, heads = await in_database(history.heads, list(feeds))
         for room_id, feed in feeds.items():
             if epoch != feed.epoch or room_id not in heads:
                 await feed.start_over("epoch")
             elif heads[room_id] > feed.known:
                 feed.catch_up("poll")
-        await self._tell_here(here)
-
-    async def _tell_here(self, here: dict[str, int]) -> None:
-        """Tell every page which rooms have more or fewer people than it knows."""
-        slugs = here.keys() | self.here.keys()
-        changed = {
-            slug: here.get(slug, 0)
-            for slug in slugs
-            if here.get(slug, 0) != self.here.get(slug, 0)
-        }
-        self.here = here
-        if changed:
-            await write_to_all(self._shown_here, protocol.here(changed))
 
     async def sweep_sessions(self) -> None:
         """Close the sockets whose sessions ended without a word: Redis was away."""

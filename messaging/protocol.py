@@ -20,6 +20,8 @@ from rooms.models.log import TEXTS, timestamp
 MAX_FRAME_IN = 64 * 1024
 MAX_FRAME_OUT = 256 * 1024
 MAX_HERE = 200  # people named in a welcome
+MAX_SHOWN = 100  # rooms whose counts a page can have kept up to date
+MAX_SLUG = 255
 MAX_SEQ = 2**63 - 1
 KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 
@@ -77,6 +79,14 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Show:
+    """The page shows these rooms (slugs; whether there are such is not known yet)."""
+
+    rooms: frozenset[str]
+    key: None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """What a reader has seen: everything up to `seq` in the epoch `epoch`."""
 
@@ -124,10 +134,7 @@ def _post(frame):
     body = _string(frame.pop("body", None))
     if body is None or "\x00" in body:
         raise BadFrame("bad_field", _("“body” must be text."), key)
-    if frame:
-        names = ", ".join(sorted(frame))[:100]
-        detail = _("Unknown field: %(names)s.") % {"names": names}
-        raise BadFrame("bad_field", detail, key)
+    _refuse_more(frame, key)
     if not body.strip():
         raise BadFrame("empty", _("There is nothing to say."), key)
     if len(body) > MAX_BODY:
@@ -136,11 +143,34 @@ def _post(frame):
     return Post(key, body)
 
 
+def _show(frame):
+    rooms = frame.pop("rooms", None)
+    if not isinstance(rooms, list) or not all(map(_is_slug, rooms)):
+        raise BadFrame("bad_field", _("“rooms” must be a list of names."))
+    if len(rooms) > MAX_SHOWN:
+        detail = _("“rooms” may name %(max)s rooms at most.") % {"max": MAX_SHOWN}
+        raise BadFrame("bad_field", detail)
+    _refuse_more(frame)
+    return Show(frozenset(rooms))
+
+
+def _is_slug(value):
+    return isinstance(value, str) and len(value) <= MAX_SLUG and "\x00" not in value
+
+
+def _refuse_more(fields, key=None):
+    """BadFrame if fields are left that the frame does not have."""
+    if fields:
+        names = ", ".join(sorted(fields))[:100]
+        detail = _("Unknown field: %(names)s.") % {"names": names}
+        raise BadFrame("bad_field", detail, key)
+
+
 def _string(value):
     return value if isinstance(value, str) else None
 
 
-READERS = {"post": _post}
+READERS = {"post": _post, "show": _show}
 
 
 # To the browser ----------------------------------------------------------------------
@@ -194,9 +224,9 @@ def reset(reason, head):
     return encode({"type": "reset", "reason": reason, "head": head})
 
 
-def here(counts, whole=False):
+def present_counts(counts):
     """How many people are in which room now: {slug: count}."""
-    return encode({"type": "rooms", **({"all": True} if whole else {}), "here": counts})
+    return encode({"type": "rooms", "here": counts})
 
 
 def _keyed(key):

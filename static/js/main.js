@@ -23,7 +23,7 @@ import { Panels } from "rollcall/panels"
 import { Pending } from "rollcall/pending"
 import { People } from "rollcall/people"
 import { Popover } from "rollcall/popover"
-import { post } from "rollcall/protocol"
+import { post, show } from "rollcall/protocol"
 import { Rights } from "rollcall/rights"
 import { Room } from "rollcall/room"
 import { Scroller } from "rollcall/scroller"
@@ -48,7 +48,12 @@ if (page.room) openRoom()
 else openList()
 
 function openList() {
-  new Connection(urls.socket, { session, onframe: (frame) => counts.take(frame) }).open()
+  const connection = new Connection(urls.socket, {
+    session,
+    onframe: (frame) => frame.type === "rooms" && counts.take(frame),
+    onstate: ({ name }) => name === "live" && connection.send(show(counts.rooms)),
+  })
+  connection.open()
 }
 
 function openRoom() {

@@ -39,6 +39,9 @@ export const CLOSES = Object.freeze({
 /** The frame that says `body`. Half a surrogate pair would make it unreadable. */
 export const post = (key, body) => JSON.stringify({ type: "post", key, body: body.toWellFormed() })
 
+/** The frame that says which rooms (slugs) the page shows, to have their counts. */
+export const show = (rooms) => JSON.stringify({ type: "show", rooms })
+
 /** The frame in a text, or null for one that a newer server may have sent. */
 export function read(text) {
   const frame = JSON.parse(text)

@@ -1,4 +1,5 @@
 import { time } from "rollcall/clock"
+import { show } from "rollcall/protocol"
 
 /** What the room's page does when something happens: each of its parts is told, in the right order. */
 export class Room {
@@ -62,12 +63,13 @@ export class Room {
 
   /** Takes what the line does. */
   line(state) {
-    const { status, announcer, outbox, history, banner } = this.#parts
+    const { status, announcer, outbox, history, banner, connection, counts } = this.#parts
     status.state = state
     announcer.line(state)
     if (state.name !== "live") outbox.lost()
     switch (state.name) {
       case "live":
+        connection.send(show(counts.rooms))
         outbox.live()
         history.retry()
         return banner.hide()

@@ -70,8 +70,9 @@ COMMANDS = [
     "me\u200b",
 ]  # fmt: skip
 TYPES = [
-    "post", "Post", "POST", "post ", "", "edit", "delete", "read", "typing", "welcome",
-    "events", "ack", "error", "receive", "websocket.receive", "connect", "disconnect",
+    "post", "Post", "POST", "post ", "show", "", "edit", "delete", "read", "typing",
+    "welcome", "events", "ack", "error", "receive", "websocket.receive", "connect",
+    "disconnect",
     "http.request", "__proto__", "constructor", "__init__", "__class__", "dispatch",
     "deliver", "shut", "_sign_in", "\0", "😀", "x" * 300,
 ]  # fmt: skip
@@ -93,6 +94,7 @@ NO_OBJECTS = [
     '{"":}',
 ]  # fmt: skip
 STILL_OUT = 32  # frames of a socket that may wait for their answers, at most
+SLUGS = ["room0", "room1", "ROOM0", "", "\0", "😀", "x" * 255, "x" * 256, "%", "{}"]
 KEYS = ["a", "~" * 64, '"\\', "../../etc", "%00", "<b>", "null", "0", "'--", "{}"]
 
 
@@ -159,6 +161,12 @@ class Grammar:
         size = self.dice.choice([7_999, 8_000, 8_001, 9_000, 16_000, 21_000, 40_000])
         body = self.dice.choice(["a", "й", "😀", " ", "\0"]) * size
         return self.post(body)[:200_000]  # below what the server reads at all
+
+    def show(self):
+        """Rooms that a page shows, or what no page can show."""
+        slugs = self.dice.choices(SLUGS, k=self.dice.choice([0, 1, 1, 3, 100, 101]))
+        rooms = self.dice.choice([json.dumps(slugs), self.dice.choice(VALUES)])
+        return self.object({"type": '"show"', "rooms": rooms})
 
     # Nearly posts ---------------------------------------------------------------------
 
@@ -266,6 +274,7 @@ class Grammar:
         command: 6,
         used_key: 4,
         long: 0.3,
+        show: 3,
         confused: 16,
         unknown_type: 6,
         unknown_field: 6,

@@ -394,15 +394,19 @@ class Talker:
 
     def _prepare(self, due, payload, is_text):
         self.recent.append((payload, is_text))
+        if due.answers:
+            self._expect(due)
+        self.hunt.sent += 1
+        return frame(payload, TEXT if is_text else BINARY)
+
+    def _expect(self, due):
+        self._waiting += 1
         if due.key is None:
             self._keyless.append(due)
         else:
             self._keyed[due.key].append(due)
             if due.stored is not None:
                 self.person.texts[due.key].add(hash(due.stored))
-        self._waiting += 1
-        self.hunt.sent += 1
-        return frame(payload, TEXT if is_text else BINARY)
 
     async def _wait(self, is_so):
         """Until it is so, or the socket is closed."""

@@ -8,6 +8,7 @@ import orjson
 
 KIB = 1024
 MAX_FRAME, MAX_BODY = 64 * KIB, 8_000
+MAX_SHOWN, MAX_SLUG = 100, 255
 READABLE_KEY = re.compile("[!-~]{1,64}")
 # Codes of closes a page may see; 1011 is none of them.
 CLOSES = {1000, 1001, 1002, 1006, 1007, 1009, 1012, 4401, 4403, 4404, 4408, 4429}
@@ -20,7 +21,7 @@ OVERLOADED = {"busy", "try_later", "slow_down"}
 class Promise:
     """What may come of a frame: an answer with its key (None: without one) that is one
     of these, an `ack`, a `notice` or an error code; and the text that is stored if it
-    is an ack (None: nothing may be)."""
+    is an ack (None: nothing may be). Without `answers` there is no answer."""
 
     key: str | None
     answers: set[str]
@@ -39,12 +40,24 @@ def promise(payload, is_text=True):
         return Promise(None, {"unreadable"})
     if not isinstance(frame, dict):
         return Promise(None, {"unreadable"})
+    if frame.get("type") == "show":
+        return Promise(None, set() if _can_be_shown(frame) else {"bad_field"})
     if frame.get("type") != "post":
         return Promise(None, {"unknown_type"})
     key = frame.get("key")
     if not isinstance(key, str) or not READABLE_KEY.fullmatch(key):
         return Promise(None, {"bad_field"})
     return _of_post(key, frame)
+
+
+def _can_be_shown(frame):
+    rooms = frame.get("rooms")
+    if frame.keys() != {"type", "rooms"} or not isinstance(rooms, list):
+        return False
+    return len(rooms) <= MAX_SHOWN and all(
+        isinstance(slug, str) and len(slug) <= MAX_SLUG and "\0" not in slug
+        for slug in rooms
+    )
 
 
 def _of_post(key, frame):

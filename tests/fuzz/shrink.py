@@ -56,7 +56,9 @@ class Shrinker:
         return first and await self.what_happens(payload, is_text)
 
     async def what_happens(self, payload, is_text):
-        """The fault that this frame causes; "" if it causes none."""
+        """The fault that this frame causes; "" if none, or if no answer is due."""
+        if not promise(payload, is_text).answers:
+            return ""
         payload = OWN_KEY.sub(b"f0-%d" % self._dice.getrandbits(60), payload)
         if not self.hunt.server.is_running:
             self.hunt.server.start()

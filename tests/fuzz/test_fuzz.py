@@ -145,12 +145,16 @@ def test_a_seed_is_a_run():
         (b'{"type":["post"],"key":"k"}', None, {"unknown_type"}),
         (b'{"type":"post","key":"k","body":"\\ud800"}', None, {"unreadable"}),
         (b" " * 70_000, None, {"too_big"}),
+        (b'{"type":"show","rooms":["lobby"]}', None, set()),
+        (b'{"type":"show","rooms":["lobby"],"key":"k"}', None, {"bad_field"}),
+        (b'{"type":"show","rooms":{"lobby":1}}', None, {"bad_field"}),
     ],
 )
 def test_what_is_promised(payload, key, answers):
     due = promise(payload)
     assert due.key == key
     assert answers <= due.answers
+    assert bool(answers) == bool(due.answers)
 
 
 async def test_a_canary_that_is_told_to_stop_as_it_hears_an_answer_stops():

@@ -206,11 +206,42 @@ async def test_a_session_that_ends_without_a_word_is_noticed(server, room, bob):
         assert await two.closed(seconds=30) == 4401
 
 
-async def test_head_counts_are_kept_live(server, room, alice, bob):
+SHOW_LOBBY = '{"type":"show","rooms":["lobby"]}'
+
+
+async def test_the_counts_of_rooms_that_are_shown_are_kept_live(
+    server, room, alice, bob
+):
+    other = await sync_to_async(Room.objects.found)("other", alice)
+    async with (
+        Line(server, "/ws/rooms/", await sign_in(alice)) as rooms,
+        Page(server, other, await sign_in(alice)) as beside,
+    ):
+        assert (await rooms.first("rooms"))["here"] == {}
+        for page in (rooms, beside):
+            await page.send(SHOW_LOBBY)
+            await page.first("rooms", here={"lobby": 0})
+        async with Page(server, room, await sign_in(bob)) as silent:
+            for page in (rooms, beside):
+                await page.first("rooms", here={"lobby": 1})
+            async with Line(server, "/ws/rooms/", await sign_in(bob)) as late:
+                await late.send(SHOW_LOBBY)  # and has the count at once
+                await late.first("rooms", here={"lobby": 1})
+        # Nobody was told of a room that their page does not show.
+        assert silent.of_type("rooms") == []
+        told = [*rooms.of_type("rooms"), *beside.of_type("rooms")]
+        assert {slug for frame in told for slug in frame["here"]} == {"lobby"}
+
+
+async def test_the_list_of_rooms_answers_what_it_does_not_take(server, room, alice):
     async with Line(server, "/ws/rooms/", await sign_in(alice)) as rooms:
-        assert (await rooms.first("rooms", all=True))["here"] == {}
-        async with Page(server, room, await sign_in(bob)):
-            await rooms.first("rooms", here={"lobby": 1})
+        await rooms.send('{"type":"post","key":"k","body":"hi"}')
+        assert (await rooms.first("error", key="k"))["code"] == "not_allowed"
+        await rooms.send("{}")
+        await rooms.first("error", code="unknown_type")
+        await rooms.send('{"type":"show","rooms":["nowhere", "lobby"]}')
+        assert await rooms.first("rooms", here={"lobby": 0})
+    assert await bodies(room) == []
 
 
 async def test_a_change_by_a_command_reaches_the_pages(server, room, alice, bob):

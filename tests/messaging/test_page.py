@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from messaging.drafts import Say, write_batch
 from messaging.rendering.markdown import to_html
 from rooms.models import Room
+from tests.cast import make_person
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
@@ -364,12 +365,21 @@ def test_signing_out_elsewhere_closes_the_page_and_keeps_what_was_typed(
     assert href == "/accounts/login/?next=/rooms/lobby/"
 
 
-def test_head_counts_in_the_list_are_live(visit, room, alice, bob):
-    rooms = visit(alice, "/rooms/")
-    row = rooms.locator("li", has_text="lobby")
-    expect(row).to_contain_text("0")
+def test_head_counts_are_live_in_the_list_and_beside_a_room(
+    visit, room, alice, bob, carol
+):
+    other = Room.objects.found("other", alice)
+    tabs = [visit(alice, "/rooms/"), visit(make_person("newcomer"), "/rooms/")]
+    tabs.append(is_live(visit(alice, other.get_absolute_url())))
+    counts = [tab.locator("[data-room=lobby] [data-here]") for tab in tabs]
+    for count in counts:
+        expect(count).to_have_text("0")
     is_live(visit(bob, "/rooms/lobby/"))
-    expect(row).to_contain_text("1", timeout=6_000)
+    for count in counts:
+        expect(count).to_have_text("1", timeout=6_000)
+    is_live(visit(carol, "/rooms/lobby/"))
+    for count in counts:
+        expect(count).to_have_text("2", timeout=6_000)
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -55,6 +55,8 @@ class Tab:
         server_side = browser_side.connect_to_server()
 
         def sent(text):
+            if json.loads(text)["type"] != "post":
+                return server_side.send(text)
             self.posts.append(json.loads(text))
             for frame in self.up(text):
                 server_side.send(frame)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging import protocol
-from messaging.protocol import BadFrame, Close, Post
+from messaging import protocol, views
+from messaging.protocol import MAX_SHOWN, BadFrame, Close, Post, Show
+from rooms import directory
 
 PAGE = (Path(__file__).parents[2] / "docs" / "PROTOCOL.md").read_text()
 RAISES = re.compile(r'(?:Refused|BadFrame|protocol\.error)\(\s*"(\w+)"')
@@ -19,6 +20,10 @@ KEY = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 def post(**fields):
     return orjson.dumps({"type": "post", "key": KEY, "body": "hi", **fields}).decode()
+
+
+def show(rooms, **fields):
+    return orjson.dumps({"type": "show", "rooms": rooms, **fields}).decode()
 
 
 def code_of(text):
@@ -77,12 +82,32 @@ BAD = {
     "nothing said": (post(body=""), "empty"),
     "only white space": (post(body=" \n\t\u2003"), "empty"),
     "one letter too many": (post(body="x" * 8_001), "too_long"),
+    "no rooms": ('{"type":"show"}', "bad_field"),
+    "rooms null": (show(None), "bad_field"),
+    "rooms text": (show("lobby"), "bad_field"),
+    "rooms an object": (show({"lobby": 1}), "bad_field"),
+    "a room that is a number": (show(["lobby", 1]), "bad_field"),
+    "a room that is a list": (show([["lobby"]]), "bad_field"),
+    "a room with a NUL": (show(["a\x00b"]), "bad_field"),
+    "a room with a long name": (show(["x" * 256]), "bad_field"),
+    "one room too many": (show(["lobby"] * 101), "bad_field"),
+    "a show with a key": (show(["lobby"], key=KEY), "bad_field"),
 }
 
 
 @pytest.mark.parametrize(("text", "code"), BAD.values(), ids=BAD)
 def test_bad_input_is_a_typed_error(text, code):
     assert code_of(text) == code
+
+
+def test_a_show_is_read():
+    assert protocol.read(show(["a", "b", "a"])).rooms == {"a", "b"}
+    assert protocol.read(show([])).rooms == set()
+
+
+def test_the_counts_of_a_whole_page_can_be_asked_for():
+    assert views.OWN_ROOMS <= MAX_SHOWN
+    assert directory.LIVELY + directory.PAGE <= MAX_SHOWN
 
 
 def test_the_longest_message_is_taken_whatever_its_letters():
@@ -104,7 +129,7 @@ JSON = st.recursive(
 @given(st.text() | JSON)
 def test_any_text_is_read_or_refused(text):
     try:
-        assert isinstance(protocol.read(text), Post)
+        assert isinstance(protocol.read(text), Post | Show)
     except BadFrame as bad:
         assert bad.code in protocol.ERRORS
 
