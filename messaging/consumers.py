@@ -11,6 +11,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from accounts.models import Session
 from accounts.sessions import person_of
@@ -33,9 +34,12 @@ PACE = MAX_WAITING // 4  # a page that catches up is not sent more than that ahe
 REPLAY_WITHIN = 30  # seconds
 NORMAL_CLOSURES = {1000, 1001}
 TOO_SLOW = _("Your line is too slow for this room.")
-TOO_MANY = _(
+TOO_MANY = ngettext_lazy(
+    "You have %(count)s connection open here, which is the limit. Close some tabs, "
+    "and this page will connect again.",
     "You have %(count)s connections open here, which is the limit. Close some tabs, "
-    "and this page will connect again."
+    "and this page will connect again.",
+    "count",
 )
 
 

@@ -25,8 +25,8 @@ LINES = """() => [...document.querySelectorAll("#lines .line")].map((line) => [
 
 
 @pytest.fixture
-def server(serve):
-    return serve()
+def server(serve, request):
+    return serve(**getattr(request, "param", {}))
 
 
 @pytest.fixture
@@ -380,6 +380,34 @@ def test_head_counts_are_live_in_the_list_and_beside_a_room(
     is_live(visit(carol, "/rooms/lobby/"))
     for count in counts:
         expect(count).to_have_text("2", timeout=6_000)
+
+
+@pytest.mark.parametrize("server", [{"SOCKETS_PER_PERSON": 1}], indirect=True)
+def test_a_tab_too_many_says_what_to_do_and_waits(visit, server, room, bob):
+    first = is_live(visit(bob, "/rooms/lobby/"))
+    second, opened = first.context.new_page(), []
+    second.on("websocket", lambda socket: opened.append(socket.url))
+    second.clock.install()
+    second.goto(first.url)
+    banner = second.locator("#banner")
+    expect(banner).to_have_text(
+        "You have 1 connection open here, which is the limit. Close some tabs, and this"
+        " page will connect again."
+    )
+    second.clock.run_for(58_000)  # it is not tried again and again
+    assert len(opened) == 1
+    expect(second.locator("#status")).to_contain_text("trying again in")
+    say(first, "the first stays as it is")
+    expect(line(first, "the first stays as it is")).to_have_count(1)
+    first.close()
+    for _second in range(40):
+        second.clock.run_for(1_000)
+        if len(opened) > 1:
+            break
+    is_live(second)
+    expect(banner).to_be_hidden()
+    expect(line(second, "the first stays as it is")).to_have_count(1)
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("scripts", [True, False])
