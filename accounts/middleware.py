@@ -33,6 +33,22 @@ def session_watch(get_response):
     return middleware
 
 
+def sign_out(get_response):
+    """With a person goes what their browser keeps: what they typed. (Browsers heed this
+    over https only; static/js/sign-out.js does it everywhere.)"""
+
+    def middleware(request):
+        was_signed_in = request.user.is_authenticated
+        response = get_response(request)
+        if was_signed_in and not request.user.is_authenticated:
+            response["Clear-Site-Data"] = (
+                '"storage"'  # not cookies: known browsers stay
+            )
+        return response
+
+    return middleware
+
+
 def reauthentication(get_response):
     """Where a page of allauth's wants to know again who one is."""
 

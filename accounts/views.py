@@ -36,7 +36,9 @@ def session(request):
     """Whether one is signed in. The browser asks after its socket was refused."""
     user = request.user
     name = user.username if user.is_authenticated else None
-    return JsonResponse({"signed_in": user.is_authenticated, "name": name})
+    return JsonResponse(
+        {"signed_in": user.is_authenticated, "id": user.pk, "name": name}
+    )
 
 
 @login_required

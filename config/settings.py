@@ -88,6 +88,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.session_watch",
+    "accounts.middleware.sign_out",
     "accounts.middleware.reauthentication",
 ]
 TEMPLATES = [

@@ -34,6 +34,12 @@ export class Composer {
     this.focus()
   }
 
+  /** Empties the box, and what is kept of it. */
+  clear() {
+    this.#set("")
+    this.#draft.save()
+  }
+
   /** Types `text` where the cursor is. */
   insert(text) {
     this.focus()
@@ -69,8 +75,7 @@ export class Composer {
   #send() {
     if (!this.#canSend) return
     this.#onsend(this.#box.value)
-    this.#set("")
-    this.#draft.save()
+    this.clear()
     this.focus()
   }
 

@@ -13,7 +13,8 @@ const ASLEEP = 75_000 // a hidden tab's timers run once a minute
  * A socket that comes back by itself, from the cursor, until it is told not to.
  *
  * It tells `onstate` what it does: {name: "connecting" | "live" | "waiting" (until, and a reason
- * where the person has to do something) | "signed out" | "refused" (reason)}.
+ * where the person has to do something) | "signed out" (who is signed in: "nobody" or "another") |
+ * "refused" (reason)}.
  */
 export class Connection {
   #url
@@ -129,8 +130,8 @@ export class Connection {
 
   async #askSession() {
     this.#become({ name: "asking" })
-    const isOurs = await this.#session.isOurs().catch(() => null)
-    if (isOurs === false) this.#become({ name: "signed out" })
+    const who = await this.#session.who().catch(() => null)
+    if (who === "nobody" || who === "another") this.#become({ name: "signed out", who })
     else this.#again()
   }
 

@@ -5,6 +5,16 @@ export class Drawer {
 
   constructor(...path) { this.#prefix = `rollcall/${path.join("/")}/` }
 
+  /** Drops what is kept for others than this person: they are signed out, or they would be here. */
+  static keepOnly(person) {
+    const ofOthers = (name) => name.startsWith("rollcall/") && name.split("/")[2] !== String(person)
+    try {
+      for (const name of Object.keys(localStorage).filter(ofOthers)) localStorage.removeItem(name)
+    } catch {
+      // Storage is forbidden, so there is nothing in it.
+    }
+  }
+
   get(name) {
     const text = this.#reach((storage) => storage.getItem(this.#prefix + name)) ?? this.#memory.get(name)
     return text ? JSON.parse(text) : null

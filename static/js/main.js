@@ -44,6 +44,8 @@ const counts = new HeadCounts()
 for (const element of document.querySelectorAll("[data-my-avatar]")) avatar(you)(element)
 new Popover(byId("my-menu"))
 
+Drawer.keepOnly(you.id)
+
 if (page.room) openRoom()
 else openList()
 
@@ -51,7 +53,10 @@ function openList() {
   const connection = new Connection(urls.socket, {
     session,
     onframe: (frame) => frame.type === "rooms" && counts.take(frame),
-    onstate: ({ name }) => name === "live" && connection.send(show(counts.rooms)),
+    onstate: ({ name }) => {
+      if (name === "live") connection.send(show(counts.rooms))
+      if (name === "signed out") location.reload()
+    },
   })
   connection.open()
 }
@@ -139,7 +144,9 @@ function openRoom() {
   const room = new Room(you, {
     acts, announcer, banner, composer, connection, counts, freshPageData, head, history, jump,
     outbox, people, rights, scroller, status, stream, timeline, unread,
+    leave: () => location.replace(urls.rooms),
   })
+  addEventListener("signout", () => room.forget()) // see sign-out.js
   room.start(page)
   setInterval(() => timeline.nameDays(), MINUTE)
   // On a phone the keyboard would cover what one came to read.

@@ -81,6 +81,9 @@ export class Outbox {
     this.#pump()
   }
 
+  /** Drops all that has not been sent. */
+  clear() { this.#drop(() => true) }
+
   discard(key) { this.#drop((entry) => entry.key === key) }
 
   #find(key) { return this.#entries.find((entry) => entry.key === key) }

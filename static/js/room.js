@@ -7,6 +7,7 @@ export class Room {
   #parts
   #keptOut // milliseconds, by a kick
   #joinAgainAt = null
+  #isForgotten = false
 
   /** `parts`: the objects that main.js has made, by name. */
   constructor(you, parts) {
@@ -76,7 +77,8 @@ export class Room {
       case "waiting":
         return state.reason && banner.show("banner-waiting", { reason: state.reason })
       case "signed out":
-        return banner.show("banner-signed-out")
+        if (state.who === "another") this.forget()
+        return this.#isForgotten ? this.#parts.leave() : banner.show("banner-signed-out")
       case "refused":
         return this.#close(state.reason)
     }
@@ -96,6 +98,14 @@ export class Room {
     const { composer, outbox } = this.#parts
     composer.bring(outbox.entries.find((entry) => entry.key === key).body)
     outbox.discard(key)
+  }
+
+  /** Drops what was typed here: the next to look at this page may be somebody else. */
+  forget() {
+    const { composer, outbox } = this.#parts
+    this.#isForgotten = true
+    composer.clear()
+    outbox.clear()
   }
 
   async toNewest() {

@@ -8,11 +8,12 @@ export class Session {
     this.#user = user
   }
 
-  /** Whether the person of this page is still signed in; throws where nobody can say. */
-  async isOurs() {
+  /** Who is signed in now: "you", "another" or "nobody"; throws where nobody can say. */
+  async who() {
     const response = await fetch(this.#url, { headers: { Accept: "application/json" }, cache: "no-store" })
     if (!response.ok) throw new Error(`The session answers ${response.status}`)
-    const { signed_in, name } = await response.json()
-    return signed_in && name === this.#user.name
+    const { signed_in, id } = await response.json()
+    if (!signed_in) return "nobody"
+    return id === this.#user.id ? "you" : "another"
   }
 }

@@ -145,10 +145,15 @@ def test_last_seen_moves_with_use_but_not_at_every_request(ann, sign_in):
 
 def test_the_browser_can_ask_whether_it_is_signed_in(ann, sign_in, client):
     url = "/accounts/session/"
-    assert json.loads(client.get(url).content) == {"signed_in": False, "name": None}
+    nobody = {"signed_in": False, "id": None, "name": None}
+    assert json.loads(client.get(url).content) == nobody
     browser = sign_in("ann").client
     answer = browser.get(url)
-    assert json.loads(answer.content) == {"signed_in": True, "name": "Ann"}
+    assert json.loads(answer.content) == {
+        "signed_in": True,
+        "id": ann.pk,
+        "name": "Ann",
+    }
     assert "no-store" in answer.headers["Cache-Control"]
     assert browser.post(url).status_code == 405
 
@@ -160,6 +165,17 @@ def test_a_page_asks_the_database_for_session_and_person_only(
     browser.get("/accounts/session/")
     with django_assert_num_queries(2):
         browser.get("/accounts/session/")
+
+
+def test_signing_out_empties_the_browsers_storage_and_nothing_else_does(ann, sign_in):
+    browser = sign_in("ann").client
+    assert "Clear-Site-Data" not in browser.get(PAGE).headers
+    out = browser.post("/accounts/logout/")
+    assert out.headers["Clear-Site-Data"] == '"storage"'  # not the cookies
+    assert "Clear-Site-Data" not in browser.get(PAGE).headers
+    browser = sign_in("ann").client
+    ann.sessions.all().delete()
+    assert "Clear-Site-Data" not in browser.get(PAGE).headers
 
 
 # A session that ends is told to all who listen ------------------------------------

@@ -352,13 +352,12 @@ def test_a_command_is_answered_for_its_sender_alone(visit, room, alice, bob):
 
 
 def test_signing_out_elsewhere_closes_the_page_and_keeps_what_was_typed(
-    visit, room, bob
+    visit, server, room, bob
 ):
     page = is_live(visit(bob, "/rooms/lobby/"))
     page.locator("#say").fill("unsaid")
-    tab = page.context.new_page()
-    tab.goto(page.url.replace("/rooms/lobby/", "/accounts/logout/"))
-    tab.locator("main form button").first.click()
+    other = visit(bob, "/accounts/sessions/")
+    other.get_by_role("button", name="Sign out everywhere else").click()
     expect(page.locator("#banner")).to_contain_text("signed out", timeout=5_000)
     expect(page.locator("#say")).to_have_value("unsaid")
     href = page.locator("#banner a").get_attribute("href")
