@@ -32,3 +32,21 @@ class Metrics:
 
     def __getitem__(self, name):
         return self._values[name if isinstance(name, tuple) else (name,)]
+
+    def risen(self, before, name):
+        """By how much a number has risen since another scrape."""
+        return self[name] - before[name]
+
+    def most(self, before, name):
+        """The bound of the highest bucket of a histogram in which something fell since
+        another scrape; 0 where nothing did."""
+        bounds = sorted(
+            (float(key[1]), key) for key in self._values if key[0] == f"{name}_bucket"
+        )
+        below, most = 0, 0.0
+        for bound, key in bounds:
+            count = self.risen(before, key)
+            if count > below:
+                most = bound
+            below = count
+        return most

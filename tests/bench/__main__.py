@@ -64,6 +64,7 @@ PARTS = {
     "idle": lambda stage, rounds: scenarios.idle_sockets(stage),
     "return": lambda stage, rounds: scenarios.mass_return(stage),
     "stalled": lambda stage, rounds: scenarios.stalled_reader(stage, rounds=rounds),
+    "slow_author": lambda stage, rounds: scenarios.slow_author(stage, rounds=rounds),
     "long_log": lambda stage, rounds: scenarios.long_log(
         stage, sizes=(10_000, 10_000_000 if rounds > 1 else 200_000)
     ),

@@ -148,6 +148,26 @@ Without one p99 was {ms(without["p99"])}, with one {ms(with_one["p99"])}
 {with_one["grown_mb"]:.1f} MB."""
 
 
+def tell_slow_author(seen):
+    rows = [
+        (
+            name,
+            thousands(run["slow"]),
+            thousands(run["killed"]),
+            *(ms(run[number]) for number in ("ack_p50", "ack_p99", "ack_max")),
+            ms(run["lag"]),
+        )
+        for name, run in seen.items()
+    ]
+    names = ["one posts", "acknowledged", "workers killed"]
+    names += ["others' ack p50", "p99", "longest", "the loop's lag, at most"]
+    return f"""## One person posts slow texts without pause, beside 100 others
+
+Ten a second, which is what one person may; the others post 50 a second, with Markdown in each.
+
+{table(names, rows)}"""
+
+
 def tell_long_log(seen):
     rows = [
         (thousands(size), ms(run["page"]), ms(run["older"]))
@@ -171,6 +191,7 @@ TELL = {
     "idle": tell_idle,
     "return": tell_return,
     "stalled": tell_stalled,
+    "slow_author": tell_slow_author,
     "long_log": tell_long_log,
 }
 

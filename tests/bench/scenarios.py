@@ -6,17 +6,21 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import psutil
 from django.db import connection
 
+from messaging.limits import RATE
 from rooms.models import Head
 from tests.bench.load import Plan, Swarm
+from tests.bench.slow_author import SlowAuthor
 from tests.bench.stage import load
 from tests.servers import free_port
+from tests.slow import SLOW, SLOWEST
+from tests.watching import Metrics
 
 RIVALS = Path(__file__).parent / "rivals"
 PYTHON_RIVALS = {"aiohttp loop": "aiohttp_loop.py", "bare send": "bare_send.py"}
@@ -392,6 +396,57 @@ def stalled_reader(stage, people=500, rate=200, rounds=3, seconds=6):
                 run["grown_mb"] = (process.memory_info().rss - before) / 1e6
                 rows[stalled].append(run)
     return {stalled: median_of(runs) for stalled, runs in rows.items()}
+
+
+# Others post Markdown, too, so that they need the workers.
+MARKED = {
+    "post": '{{"type":"post","key":"{key}","body":"*{text}*"}}',
+    "marker": '"body":"*t',
+}
+SLOW_TEXTS = {
+    "nothing": [],
+    "the ten that once held up everybody": list(SLOW.values()),
+    "the ten that are slowest today": list(SLOWEST.values()),
+    # Which may take longer than the deadline; then the other nine would be plain, too.
+    "nine of them, without the slowest": list(SLOWEST.values())[1:],
+}
+
+
+def slow_author(stage, people=100, rounds=3):
+    """What one who posts slow texts without pause costs others: {what they post: run}.
+    With the limits of a server that people use."""
+    stage.people_in(people + rounds * len(SLOW_TEXTS))
+    stage.room("slow", stage.people)
+    authors = iter(stage.cookies[people:])  # a new one each time: nobody's is plain yet
+    rows = {name: [] for name in SLOW_TEXTS}
+    with stage.servers(FRAMES_PER_SECOND=RATE) as (server,):
+        for _round in range(rounds):
+            for name, bodies in SLOW_TEXTS.items():
+                author = SlowAuthor(server, "/ws/rooms/slow/", next(authors), bodies)
+                rows[name].append(beside(stage, author, people))
+    return {name: median_of(runs) for name, runs in rows.items()}
+
+
+def beside(stage, author, people, rate=50, seconds=8):
+    """What others see while a SlowAuthor posts; and how the server fares."""
+    before = Metrics(author.server)
+    with author if author.bodies else nullcontext():
+        run = load(
+            port=author.server.port,
+            **stage.sockets("slow", people),
+            **MARKED,
+            speakers=people // 2,
+            rate=rate,
+            seconds=seconds,
+            at_once=5,  # or their coming would be the server's longest delay
+        )
+    after = Metrics(author.server)
+    return {
+        **run,
+        "slow": author.answered,
+        "killed": after.risen(before, "rollcall_rendering_workers_killed_total"),
+        "lag": 1000 * after.most(before, "rollcall_loop_lag_seconds"),
+    }
 
 
 def machine():
