@@ -433,6 +433,10 @@ def test_systemd_finds_nothing_wrong(find_program, tmp_path):
             folder = tmp_path / f"{unit.name.replace('@', '@1')}.d"
             folder.mkdir()
             shutil.copy(DEPLOY / "systemd" / "hardening.conf", folder)
+    (tmp_path / "nginx.service").write_text("[Service]\nExecStart=/bin/true\n")
+    (tmp_path / "nginx.service.d").mkdir()
+    nginx = DEPLOY / "systemd" / "nginx.conf"
+    shutil.copy(nginx, tmp_path / "nginx.service.d" / "rollcall.conf")
     paths = [path for path in tmp_path.iterdir() if path.is_file()]
     done = subprocess.run(
         [program, "verify", "--man=no", *paths], capture_output=True, text=True
