@@ -65,6 +65,7 @@ class WelcomeForm(PersonForm):
             attrs={
                 "autocomplete": "off",
                 "autocapitalize": "characters",
+                "autofocus": True,
                 "spellcheck": "false",
             }
         ),
@@ -75,7 +76,9 @@ class WelcomeForm(PersonForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.instance.is_staff = self.instance.is_superuser = True
-        if not is_needed():
+        if is_needed():
+            del self.fields["username"].widget.attrs["autofocus"]
+        else:
             del self.fields["code"]
 
     def clean_code(self):

@@ -1,6 +1,7 @@
 """The first-run page is for the operator, who has the set-up code."""
 
 import json
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -51,7 +52,7 @@ def test_a_stranger_who_is_first_makes_no_admin(db, public):
 
 def test_the_operator_sets_the_chat_up_with_the_printed_code(db, public, client):
     page = text(client.get("/welcome/"))
-    assert 'name="code"' in page
+    assert re.findall('<input[^>]* name="([a-z]+)"[^>]* autofocus', page) == ["code"]
     assert printed() not in page
     answer = set_up(printed(), client)
     assert answer.headers["Location"] == "/rooms/lobby/"
