@@ -23,6 +23,8 @@ hypothesis.register_profile("rollcall", deadline=None, derandomize=IN_CI)
 hypothesis.load_profile("rollcall")
 # An ordinary end, so that no PostgreSQL is left behind.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+# What a shell starts in the background ignores Ctrl-C, and so do the children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs that may be missing -----------------------------------------------------
 
