@@ -120,7 +120,7 @@ def test_after_signing_out_the_way_back_shows_nothing(page, sign_in, room, alice
     page.locator(".me-button").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/accounts/login/"))
-    for _nth in range(2):
-        page.go_back()
-        expect(page).to_have_url(re.compile("/accounts/login/"))
-        expect(page.locator("#lines")).to_have_count(0)
+    page.go_back()  # to the account's page; the room's own place is taken by this one
+    expect(page).to_have_url(re.compile("/accounts/login/"))
+    page.go_back()
+    expect(page).to_have_url("about:blank")
