@@ -332,7 +332,7 @@ def _opening(log, room_id):
 
 
 def _heads(log, room_ids):
-    return EPOCH, {room_id: len(log) for room_id in room_ids}, {}
+    return EPOCH, {room_id: len(log) for room_id in room_ids}
 
 
 ANSWERS = {
