@@ -34,16 +34,15 @@ def session_watch(get_response):
 
 
 def sign_out(get_response):
-    """With a person goes what their browser keeps: what they typed. (Browsers heed this
-    over https only; static/js/sign-out.js does it everywhere.)"""
+    """With a person goes what their browser keeps: what they typed. Cookies stay, for
+    they tell a known browser. (Browsers heed this over https only;
+    static/js/sign-out.js does it everywhere.)"""
 
     def middleware(request):
         was_signed_in = request.user.is_authenticated
         response = get_response(request)
         if was_signed_in and not request.user.is_authenticated:
-            response["Clear-Site-Data"] = (
-                '"storage"'  # not cookies: known browsers stay
-            )
+            response["Clear-Site-Data"] = '"storage"'
         return response
 
     return middleware

@@ -10,11 +10,7 @@ import time
 from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
-from messaging.gateway import (
-    heartbeat_in_database,
-    in_database,
-    last_in_database,
-)
+from messaging.gateway import heartbeat_in_database, in_database, last_in_database
 from messaging.protocol import Close
 from rooms import attendance
 from rooms.models import Installation, Node

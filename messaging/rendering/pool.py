@@ -109,23 +109,23 @@ class Pool:
         while self._idle and len(self._busy) < AT_WORK and (text := self._next()):
             worker = self._idle.popleft()
             self._busy[text.author_id] = worker
-            self._in(DEADLINE - LAST_MOMENT, self._is_nearly_late, text)
+            self._schedule(DEADLINE - LAST_MOMENT, self._is_nearly_late, text)
             worker.render(text)
 
-    def _in(self, seconds, do, text):
+    def _schedule(self, seconds, step, text):
         """What happens to a text next, if it is not settled before."""
         text.timer.cancel()
-        text.timer = self._loop.call_later(seconds, do, text)
+        text.timer = self._loop.call_later(seconds, step, text)
 
     def _is_nearly_late(self, text):
         """A step of its own: where the whole machine stood still, its worker gets a
         moment to answer."""
-        self._in(LAST_MOMENT, self._is_late, text)
+        self._schedule(LAST_MOMENT, self._is_late, text)
 
     def _is_late(self, text):
         """Its worker goes on: by its end we see who is to blame, text or machine."""
         text.settle_plain("late")
-        self._in(STUCK_AFTER - DEADLINE, self._is_stuck, text)
+        self._schedule(STUCK_AFTER - DEADLINE, self._is_stuck, text)
 
     def _is_stuck(self, text):
         self._busy[text.author_id].close()
