@@ -34,7 +34,7 @@ def run(words):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     settings.INSTALLED_APPS  # noqa: B018  a bad setting speaks up before the command
     if words[1:2] == ["serve"]:
-        from config import loop
+        from config.server import loop
 
         loop.install()
     execute_from_command_line(words)

@@ -12,9 +12,9 @@ from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.db import connection
 
-from config.page_limit import PageLimit
-from config.probes import Probes
-from config.static import StaticFiles
+from config.server.page_limit import PageLimit
+from config.server.probes import Probes
+from config.server.static import StaticFiles
 from messaging import runtime
 from messaging.routing import application as rooms
 

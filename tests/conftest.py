@@ -12,7 +12,8 @@ from django.db import connection
 from hypothesis import settings as hypothesis
 from playwright.sync_api import sync_playwright
 
-from config import embedded, static
+from config import embedded
+from config.server import static
 from tests.deployment import Deployment, new_folder, nginx_program
 from tests.servers import IS_BARE, Postgres, Redis, Rollcall, redis_program
 

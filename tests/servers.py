@@ -251,7 +251,7 @@ class Rollcall(Process):
 
 
 class PlainDaphne(Rollcall):
-    """The same application in a plain Daphne, without what config/server.py adds."""
+    """The same application in a plain Daphne, without what config/server/ adds."""
 
     def __init__(self, folder, **environment):
         super().__init__(folder, **environment)

@@ -48,7 +48,7 @@ FAULTS = {
 
 
 def prepare():
-    from config import last_resort
+    from config.server import last_resort
 
     last_resort.END_WITHIN = 4
     last_resort.MAX_CPU = 3

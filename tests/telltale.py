@@ -47,7 +47,7 @@ def main(prepare=lambda: None):
     import django
     from django.core.management import execute_from_command_line
 
-    from config import loop
+    from config.server import loop
 
     loop.install()
     django.setup()

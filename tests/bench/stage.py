@@ -31,7 +31,7 @@ class Stage:
         self.folder = tempfile.mkdtemp(prefix="rollcall-bench-")
         embedded.use(settings.VAR_DIR)
         call_command("migrate", verbosity=0, interactive=False)
-        from config import static
+        from config.server import static
 
         static.collect()
         self.redis = Redis("redis-server", self.folder).start()

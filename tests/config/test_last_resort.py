@@ -5,8 +5,8 @@ import signal
 import pytest
 from django.conf import settings
 
-from config.last_resort import END_WITHIN
-from config.server import DRAIN_WITHIN, FINISH_WITHIN
+from config.server.daphne import DRAIN_WITHIN, FINISH_WITHIN
+from config.server.last_resort import END_WITHIN
 from tests.conftest import database_url
 from tests.servers import ROOT
 from tests.stuck import FAULTS, Stuck

@@ -9,8 +9,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
-from config import page_limit
-from config.page_limit import AT_ONCE, PageLimit
+from config.server import page_limit
+from config.server.page_limit import AT_ONCE, PageLimit
 from tests import gauges
 from tests.conftest import database_url
 from tests.live import sign_in

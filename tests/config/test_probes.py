@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from config.probes import is_local, process_troubles
+from config.server.probes import is_local, process_troubles
 from tests.live import Page, sign_in
 from tests.servers import Postgres, Rollcall, var_dir, wait_until
 from tests.watching import readyz, wait_until_ready

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from twisted.internet.testing import StringTransport
 
-from config.request_limits import MAX_BODY, MAX_HEADERS, WITHIN, Factory, Request
-from config.server import Server
+from config.server.daphne import Server
+from config.server.request_limits import MAX_BODY, MAX_HEADERS, WITHIN, Factory, Request
 from tests import gauges
 
 MB = 1_000_000

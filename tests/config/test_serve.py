@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 
 from config.embedded import cluster
-from config.static import CHUNK, respond
+from config.server.static import CHUNK, respond
 from tests.conftest import database_url
 from tests.servers import ROOT, Rollcall, free_port, own_environment, var_dir
 

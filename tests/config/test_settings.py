@@ -41,7 +41,7 @@ def test_only_the_settings_read_the_environment():
     assert readers == {
         "config/settings.py",
         "config/asgi.py",
-        "config/systemd.py",
+        "config/server/systemd.py",
         "messaging/rendering/pool.py",
     }
 

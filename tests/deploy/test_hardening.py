@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from config.server import Server
+from config.server.daphne import Server
 from tests.deployment import DEPLOY, render
 
 

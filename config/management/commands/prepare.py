@@ -4,8 +4,8 @@ from django.core.management import BaseCommand, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from config import static
 from config.privileges import settle_privileges
+from config.server import static
 from rooms.moving import move_texts
 
 PREPARING = 0x526F6C6C  # the advisory lock under which one process prepares for all

@@ -5,8 +5,8 @@ from django.conf import settings
 from django.core.management import BaseCommand, call_command
 from django.db import connection
 
-from config import server
-from config.listeners import TCPPort, UnixSocket
+from config.server import daphne
+from config.server.listeners import TCPPort, UnixSocket
 from rooms.forms import is_new
 from rooms.setup_code import is_needed, setup_code
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         connection.close()
         from config.asgi import application
 
-        server.run(application, listener, lambda: self.welcome(listener, setting_up))
+        daphne.run(application, listener, lambda: self.welcome(listener, setting_up))
         self.say("Rollcall has stopped.")
 
     def welcome(self, listener, setting_up):

@@ -10,11 +10,11 @@ from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from config import frames, last_resort, request_limits, systemd
-from config.sockets import Socket
+from config.server import frames, last_resort, request_limits, systemd
+from config.server.socket_limits import Socket
 from messaging import runtime
 
-# Of the 40 s that a service manager gives; config/last_resort.py ends what takes 32.
+# Of the 40 s that a service manager gives; last_resort.py ends what takes 32.
 DRAIN_WITHIN = 15  # seconds
 FINISH_WITHIN = 5
 # Autobahn cuts its time-outs to whole seconds of the clock: one of 1 s, as it has for
