@@ -15,7 +15,7 @@ from django.db import connection
 from config.server.page_limit import PageLimit
 from config.server.probes import Probes
 from config.server.static import StaticFiles
-from messaging import runtime
+from messaging.live import runtime
 from messaging.routing import application as rooms
 
 connection.settings_dict["OPTIONS"] |= settings.SERVING_DATABASE_OPTIONS

@@ -7,6 +7,6 @@ class MessagingConfig(AppConfig):
     verbose_name = _("Messages")
 
     def ready(self):
-        from messaging import announce
+        from messaging.live import announce
 
         announce.listen()

@@ -15,10 +15,11 @@ from django.utils.translation import ngettext_lazy
 
 from accounts.models import Session
 from accounts.sessions import person_of
-from messaging import background, commands, metrics, protocol, runtime
+from messaging import commands, metrics, protocol
 from messaging.drafts import Arrive, Depart, Say
 from messaging.gateway import LOST, in_database
-from messaging.limits import MAX_UNANSWERED
+from messaging.live import background, runtime
+from messaging.live.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
 from messaging.turns import Turn
 from messaging.writer import Unknown

@@ -61,9 +61,9 @@ def answers_twice():
 
 
 def stores_what_it_refuses():
-    from messaging import runtime
     from messaging.consumers import RoomConsumer
     from messaging.drafts import Say
+    from messaging.live import runtime
     from rooms.rights import Refused
 
     receive = RoomConsumer.receive
@@ -104,7 +104,7 @@ def stops_the_loop():
 
 
 def keeps_sockets():
-    from messaging.hub import Hub
+    from messaging.live.hub import Hub
 
     leave = Hub.leave
     kept = []

@@ -53,7 +53,7 @@ def main(prepare=lambda: None):
     django.setup()
     prepare()
 
-    from messaging import hub
+    from messaging.live import hub
 
     hub.KEEP_IDLE = float(os.environ.get("KEEP_IDLE", hub.KEEP_IDLE))
     listen_to_twisted()
@@ -70,7 +70,7 @@ def write(path):
 
 def inside():
     """What this server process keeps."""
-    from messaging import background, runtime
+    from messaging.live import background, runtime
 
     live = runtime.current()
     gc.collect()

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from config.server import frames, last_resort, request_limits, systemd
 from config.server.socket_limits import Socket
-from messaging import runtime
+from messaging.live import runtime
 
 # Of the 40 s that a service manager gives; last_resort.py ends what takes 32.
 DRAIN_WITHIN = 15  # seconds

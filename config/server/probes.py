@@ -16,8 +16,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http.request import split_domain_port
 from prometheus_client import make_asgi_app
 
-from messaging import runtime
 from messaging.gateway import in_database
+from messaging.live import runtime
 
 DATABASE_WITHIN = 1.5  # seconds
 FRESH = 1.0  # seconds that an answer of the database is good for

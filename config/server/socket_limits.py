@@ -9,7 +9,7 @@ often as messages are; and nothing more is read while the application is behind.
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 
-from messaging.limits import Bucket
+from messaging.live.limits import Bucket
 from messaging.protocol import Close
 
 READ = 4 * 1024  # bytes a turn of the loop; in 64 KiB are ten thousand pings, 0.3 s

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import psutil
 from django.db import connection
 
-from messaging.limits import RATE
+from messaging.live.limits import RATE
 from rooms.models import Head
 from tests.bench.load import Plan, Swarm
 from tests.bench.slow_author import SlowAuthor

@@ -5,7 +5,7 @@ import json
 import threading
 from itertools import cycle
 
-from messaging.limits import RATE
+from messaging.live.limits import RATE
 from tests.wire import connect, frame
 
 

@@ -157,7 +157,7 @@ def uproot(cursor):
 
 @bug("trust in hints", "I7")
 def trust_hints():
-    from messaging.hub import Feed, Hub
+    from messaging.live.hub import Feed, Hub
 
     async def nothing(self):
         pass
@@ -168,7 +168,7 @@ def trust_hints():
 
 @bug("replay off by one", "I5")
 def replay_one_more():
-    from messaging.hub import Feed
+    from messaging.live.hub import Feed
 
     missed = Feed._missed
 
@@ -180,7 +180,7 @@ def replay_one_more():
 
 @bug("stale members", "I9")
 def forget_to_put_out():
-    from messaging.hub import Feed
+    from messaging.live.hub import Feed
 
     async def nothing(self, user_id):
         pass
@@ -190,7 +190,8 @@ def forget_to_put_out():
 
 @bug("unbounded buffer", "I12")
 def keep_everything():
-    from messaging import consumers, hub
+    from messaging import consumers
+    from messaging.live import hub
 
     async def write_to_each(sockets, frame):
         for socket in list(sockets):
@@ -205,7 +206,7 @@ def publish_and_wait():
     import redis
     from django.conf import settings
 
-    from messaging.relay import Relay
+    from messaging.live.relay import Relay
 
     publish = Relay.publish
     client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=3)
@@ -254,12 +255,12 @@ def never_notice():
 
 def hurry():
     """Shorter times to live, so that who is here is settled in seconds."""
-    from messaging import presence
+    from messaging.live import heartbeat
     from rooms import attendance
     from rooms.models import attendance as models
 
-    models.DEAD_AFTER = presence.DEAD_AFTER = timedelta(seconds=3)
-    attendance.GRACE, presence.HEARTBEAT_EVERY = timedelta(seconds=1), 0.8
+    models.DEAD_AFTER = heartbeat.DEAD_AFTER = timedelta(seconds=3)
+    attendance.GRACE, heartbeat.HEARTBEAT_EVERY = timedelta(seconds=1), 0.8
 
 
 def main():

@@ -12,12 +12,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
-from messaging import background, history
+from messaging import history
 from messaging.drafts import Arrival, Say, write_batch
 from messaging.history import PIECE_BYTES, READ_BYTES, Record
-from messaging.hub import MAX_GAP, Hub
+from messaging.live import background
+from messaging.live.hub import MAX_GAP, Hub
+from messaging.live.ring import Rings
 from messaging.protocol import Cursor
-from messaging.ring import Rings
 from rooms.models import Event, Head, Installation, Room
 from tests.schedules import Received, make_feed, replayed
 
@@ -481,7 +482,7 @@ async def test_who_closes_while_catching_up_is_sent_no_more(feed, room, bob):
 
 
 async def test_the_ring_holds_a_bounded_number_of_bytes(feed, room, bob, monkeypatch):
-    monkeypatch.setattr("messaging.ring.RING_BYTES", 10_000)
+    monkeypatch.setattr("messaging.live.ring.RING_BYTES", 10_000)
     reader = Reader(bob)
     await join(feed, reader, None)
     for _nth in range(10):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from messaging import hub, protocol
-from messaging.hub import Feed
+from messaging import protocol
+from messaging.live import hub
+from messaging.live.hub import Feed
 from messaging.protocol import Close
 from tests.schedules import ALICE, BOB, Socket, explore, kick, message
 
@@ -127,7 +128,7 @@ def no_rest(monkeypatch):
 def ring(request, monkeypatch):
     """Where what was sent already is read from."""
     if not request.param:
-        monkeypatch.setattr("messaging.ring.RING", 0)
+        monkeypatch.setattr("messaging.live.ring.RING", 0)
 
 
 # Who stays ------------------------------------------------------------------------

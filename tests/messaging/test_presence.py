@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from messaging.drafts import Arrive, write_batch
-from messaging.presence import Presence
+from messaging.live.heartbeat import Presence
 from rooms.log import writing
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY

@@ -6,9 +6,10 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from messaging import history, present_counts
-from messaging.hub import Hub
-from messaging.present_counts import PresentCounts
+from messaging import history
+from messaging.live import present_counts
+from messaging.live.hub import Hub
+from messaging.live.present_counts import PresentCounts
 from rooms.models import Head, Room
 from tests.messaging.test_hub import Reader
 

@@ -13,11 +13,11 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from messaging import limits, runtime
 from messaging.consumers import RoomsConsumer
 from messaging.drafts import Say, write_batch
-from messaging.hub import Hub
-from messaging.limits import ENTERING, Gate
+from messaging.live import limits, runtime
+from messaging.live.hub import Hub
+from messaging.live.limits import ENTERING, Gate
 from messaging.models import Message
 from messaging.protocol import RETURN_WITHIN
 from rooms.models import Event, Installation, Node, Visit

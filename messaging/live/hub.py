@@ -18,14 +18,15 @@ import orjson
 from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import alive
-from messaging import background, history, metrics, protocol
-from messaging.fanout import Groups, write_to_all
+from messaging import history, metrics, protocol
 from messaging.gateway import in_database
 from messaging.history import Record, Snapshot
-from messaging.present_counts import PresentCounts
+from messaging.live import background
+from messaging.live.fanout import Groups, write_to_all
+from messaging.live.present_counts import PresentCounts
+from messaging.live.relay import Relay
+from messaging.live.ring import Ring, Rings
 from messaging.protocol import Close
-from messaging.relay import Relay
-from messaging.ring import Ring, Rings
 from rooms.models import Event, Room
 
 logger = logging.getLogger(__name__)

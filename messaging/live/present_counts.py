@@ -10,8 +10,8 @@ from collections import Counter
 from itertools import islice
 
 from messaging import history, protocol
-from messaging.fanout import YIELD_EVERY, Groups, write_to_all
 from messaging.gateway import in_database
+from messaging.live.fanout import YIELD_EVERY, Groups, write_to_all
 
 READ_AT_ONCE = 1_000  # rooms; if more are shown, the others are read at the next looks
 

@@ -9,10 +9,10 @@ from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
 from messaging import commands, gateway, metrics
-from messaging.hub import Hub
-from messaging.limits import Bucket, Gate
-from messaging.loop import LoopLag
-from messaging.presence import Presence
+from messaging.live.heartbeat import Presence
+from messaging.live.hub import Hub
+from messaging.live.limits import Bucket, Gate
+from messaging.live.loop_lag import LoopLag
 from messaging.rendering.pool import Pool
 from messaging.writer import Writer
 from rooms.rights import Refused

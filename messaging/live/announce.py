@@ -5,8 +5,8 @@ at their next poll.
 """
 
 from accounts.signals import session_ended
-from messaging import runtime
 from messaging.history import Record
+from messaging.live import runtime
 from messaging.protocol import Line
 from rooms.signals import appended
 

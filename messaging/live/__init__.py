@@ -1,0 +1,1 @@
+"""The live end of a process: its sockets, its rooms, and what keeps both true."""
