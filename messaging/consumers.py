@@ -16,13 +16,13 @@ from django.utils.translation import ngettext_lazy
 from accounts.models import Session
 from accounts.sessions import person_of
 from messaging import commands, metrics, protocol
-from messaging.drafts import Arrive, Depart, Say
 from messaging.gateway import LOST, in_database
 from messaging.live import background, runtime
 from messaging.live.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
-from messaging.turns import Turn
-from messaging.writer import Unknown
+from messaging.writing.queue import Unknown
+from messaging.writing.requests import Arrive, Depart, Say
+from messaging.writing.turns import Turn
 from rooms.models import Room
 from rooms.models.attendance import Cause
 from rooms.rights import Refused

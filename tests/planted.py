@@ -62,8 +62,8 @@ def answers_twice():
 
 def stores_what_it_refuses():
     from messaging.consumers import RoomConsumer
-    from messaging.drafts import Say
     from messaging.live import runtime
+    from messaging.writing.requests import Say
     from rooms.rights import Refused
 
     receive = RoomConsumer.receive

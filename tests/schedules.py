@@ -16,12 +16,12 @@ import orjson
 from asgiref.sync import sync_to_async
 
 from messaging import history
-from messaging.drafts import Arrival
 from messaging.history import Record, Snapshot
 from messaging.live import hub, ring
 from messaging.live.hub import Hub
 from messaging.live.ring import Rings
 from messaging.protocol import Cursor
+from messaging.writing.requests import Arrival
 
 EPOCH, ROOM = "epoch", 1
 ALICE, BOB = (

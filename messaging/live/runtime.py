@@ -14,7 +14,7 @@ from messaging.live.hub import Hub
 from messaging.live.limits import Bucket, Gate
 from messaging.live.loop_lag import LoopLag
 from messaging.rendering.pool import Pool
-from messaging.writer import Writer
+from messaging.writing.queue import Writer
 from rooms.rights import Refused
 
 logger = logging.getLogger(__name__)

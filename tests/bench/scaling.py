@@ -2,7 +2,7 @@
 
 `model` is arithmetic on the measured constants. `simulate` plays the same constants
 out: one event loop that reads, writes batches and fans out with a rest, as
-messaging/writer.py and messaging/live/ do. Where the two agree, and agree with the
+messaging/writing/ and messaging/live/ do. Where the two agree, and agree with the
 benchmark, the model may be believed a little beyond it.
 """
 

@@ -260,7 +260,7 @@ def mass_return(stage, people=2000, behind=50):
     """All sockets come back at once, from cursors that are `behind` events old."""
     everybody = stage.people_in(people)
     room = stage.room("big", everybody)
-    from messaging.drafts import Say, write_batch
+    from messaging.writing.requests import Say, write_batch
     from rooms.models import Installation
 
     for nth in range(behind):

@@ -25,11 +25,11 @@ from accounts.models import Session, User
 from config.backup import archive, tables
 from config.backup.archive import Archive, Unfit
 from messaging import audit, history
-from messaging.drafts import Arrive, Say, write_batch
 from messaging.models import Message
 from messaging.rendering import stored
 from messaging.rendering.markdown import to_html
 from messaging.rendering.plain import to_plain_html
+from messaging.writing.requests import Arrive, Say, write_batch
 from rooms.models import Event, Head, Installation, Node, Room, Visit
 from tests.conftest import database_url
 from tests.servers import ROOT, own_environment, wait_until

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from accounts.models import Session
 from accounts.security_record import SecurityRecord
-from messaging.drafts import Arrive, write_batch
 from messaging.models import Message
+from messaging.writing.requests import Arrive, write_batch
 from rooms.models import Event, Head, Membership, Node, Room, Visit
 from rooms.models.room import RoomQuerySet
 from rooms.purging import claim, remove

@@ -32,10 +32,10 @@ def bug(name, breaks):
 
 @bug("ack before commit", "I1")
 def acknowledge_early():
-    from messaging import drafts as batch
-    from messaging import writer
+    from messaging.writing import queue
+    from messaging.writing import requests as batch
 
-    say, take = batch._say, writer.Writer.take
+    say, take = batch._say, queue.Writer.take
     early = {}  # {draft: (loop, future)}
 
     def say_and_tell(log, drafts, standings):
@@ -57,7 +57,7 @@ def acknowledge_early():
         done.add_done_callback(lambda done: done.exception())
         return asyncio.ensure_future(_first(done, future))
 
-    batch._say, writer.Writer.take = say_and_tell, take_early
+    batch._say, queue.Writer.take = say_and_tell, take_early
 
 
 async def _first(done, future):
@@ -108,10 +108,10 @@ def forget_keys():
 
 @bug("membership before the lock", "I9")
 def read_rights_early():
-    from messaging import drafts as batch
-    from messaging import writer
+    from messaging.writing import queue
+    from messaging.writing import requests as batch
 
-    standings, write_batch = batch._standings, writer.write_batch
+    standings, write_batch = batch._standings, queue.write_batch
     read = threading.local()
 
     def write_late(drafts):
@@ -120,7 +120,7 @@ def read_rights_early():
         return write_batch(drafts)
 
     batch._standings = lambda drafts: read.standings
-    writer.write_batch = write_late
+    queue.write_batch = write_late
 
 
 @bug("no epoch", "I6")

@@ -9,8 +9,8 @@ from django.db import connection
 from accounts.models import User
 from messaging import audit
 from messaging.demo import PEOPLE, ROOMS
-from messaging.drafts import Arrive, Depart, Say, write_batch
 from messaging.models import Message
+from messaging.writing.requests import Arrive, Depart, Say, write_batch
 from rooms.models import Event, Head, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Role

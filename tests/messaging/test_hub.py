@@ -13,12 +13,12 @@ from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
 from messaging import history
-from messaging.drafts import Arrival, Say, write_batch
 from messaging.history import PIECE_BYTES, READ_BYTES, Record
 from messaging.live import background
 from messaging.live.hub import MAX_GAP, Hub
 from messaging.live.ring import Rings
 from messaging.protocol import Cursor
+from messaging.writing.requests import Arrival, Say, write_batch
 from rooms.models import Event, Head, Installation, Room
 from tests.schedules import Received, make_feed, replayed
 
@@ -427,7 +427,7 @@ async def test_nothing_of_before_comes_after_a_reset(feed, room, bob):
 async def test_the_fold_of_the_log_is_what_a_fresh_load_shows(
     feed, room, alice, bob, carol, node
 ):
-    from messaging.drafts import Arrive, Depart
+    from messaging.writing.requests import Arrive, Depart
 
     def come_and_go():
         _, bobs, _ = write_batch(

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messaging import history
-from messaging.drafts import Arrive, Say, write_batch
+from messaging.writing.requests import Arrive, Say, write_batch
 from rooms.models import Installation, Room
 from tests.cast import make_person
 from tests.live import Page, sign_in

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import expect
 
-from messaging.drafts import Say, write_batch
 from messaging.rendering.markdown import to_html
+from messaging.writing.requests import Say, write_batch
 from rooms.models import Room
 from tests.cast import make_person
 

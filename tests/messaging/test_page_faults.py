@@ -14,8 +14,8 @@ from django.test import Client
 from playwright.sync_api import expect
 
 from messaging import protocol
-from messaging.drafts import Say, write_batch
 from messaging.protocol import Close
+from messaging.writing.requests import Say, write_batch
 from rooms.models import Event
 from rooms.models.attendance import Cause
 from rooms.rights import Role

@@ -9,9 +9,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from messaging import history
-from messaging.drafts import Say, write_batch
 from messaging.models import Message
 from messaging.rendering.markdown import MAX_HTML, to_html
+from messaging.writing.requests import Say, write_batch
 from tests import gauges
 from tests.live import sign_in
 

@@ -9,8 +9,8 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.models.functions import Now
 
-from messaging.drafts import Arrive, write_batch
 from messaging.live.heartbeat import Presence
+from messaging.writing.requests import Arrive, write_batch
 from rooms.log import writing
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY

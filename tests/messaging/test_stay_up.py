@@ -14,12 +14,12 @@ from django.db import connection
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from messaging.consumers import RoomsConsumer
-from messaging.drafts import Say, write_batch
 from messaging.live import limits, runtime
 from messaging.live.hub import Hub
 from messaging.live.limits import ENTERING, Gate
 from messaging.models import Message
 from messaging.protocol import RETURN_WITHIN
+from messaging.writing.requests import Say, write_batch
 from rooms.models import Event, Installation, Node, Visit
 from rooms.models.attendance import DEAD_AFTER
 from rooms.rights import Refused

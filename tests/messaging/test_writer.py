@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messaging import audit
-from messaging.drafts import Arrive, Depart, Say, write_batch
 from messaging.models import Message
-from messaging.writer import MAX_BATCH, MAX_WAITING, Unknown, Writer
+from messaging.writing.queue import MAX_BATCH, MAX_WAITING, Unknown, Writer
+from messaging.writing.requests import Arrive, Depart, Say, write_batch
 from rooms.models import Event, Head, Installation, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Refused
@@ -148,7 +148,7 @@ async def test_what_waits_is_written_together(room, bob, monkeypatch):
         sizes.append(len(drafts))
         return write_batch(drafts)
 
-    monkeypatch.setattr("messaging.writer.write_batch", counted)
+    monkeypatch.setattr("messaging.writing.queue.write_batch", counted)
     writer = Writer()
     drafts = [Say(room.pk, bob, f"k{nth}", "hi") for nth in range(500)]
     seqs = await asyncio.gather(*(writer.write(draft) for draft in drafts))
@@ -160,7 +160,7 @@ async def test_a_full_queue_answers_at_once(monkeypatch):
     async def never(drafts):
         await asyncio.sleep(60)
 
-    monkeypatch.setattr("messaging.writer._fates", never)
+    monkeypatch.setattr("messaging.writing.queue._fates", never)
     writer = Writer()
     waiting = []
     for count in (MAX_WAITING, MAX_BATCH):  # the first batch leaves the queue at once
@@ -200,7 +200,7 @@ async def test_a_coming_of_unknown_fate_leaves_no_ghost(
 ):
     writer = Writer()
     held = await writer.write(Arrive(room.pk, bob, node.pk))
-    monkeypatch.setattr("messaging.writer.write_batch", store_and_fall_silent)
+    monkeypatch.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
     with pytest.raises(Unknown):
         await writer.write(Arrive(room.pk, alice, node.pk))
     assert await sync_to_async(Visit.objects.count)() == 2
@@ -215,7 +215,7 @@ async def test_a_going_of_unknown_fate_is_made_good(
     writer = Writer()
     held = await writer.write(Arrive(room.pk, bob, node.pk))
     gone = await writer.write(Arrive(room.pk, alice, node.pk))
-    monkeypatch.setattr("messaging.writer.write_batch", fall_silent)
+    monkeypatch.setattr("messaging.writing.queue.write_batch", fall_silent)
     with pytest.raises(Unknown):
         await writer.write(Depart(room.pk, gone.visit_id, Cause.CLOSED))
     await writer.finish()
@@ -261,7 +261,7 @@ def until_locked(write):
 @pytest.fixture
 def patient(monkeypatch):
     """As in a server: for a lock one waits a second at most."""
-    for name in ("messaging.writer.write_batch", "rooms.attendance.disown"):
+    for name in ("messaging.writing.queue.write_batch", "rooms.attendance.disown"):
         monkeypatch.setattr(name, until_locked(import_string(name)))
 
 
@@ -394,7 +394,7 @@ async def test_a_doubt_in_a_locked_room_keeps_no_other_waiting(
     writer = Writer()
     free = await room_of(bob, "free")
     with monkeypatch.context() as broken:
-        broken.setattr("messaging.writer.write_batch", store_and_fall_silent)
+        broken.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
         with pytest.raises(Unknown):
             await writer.write(Arrive(room.pk, alice, node.pk))
         release = await sync_to_async(hold)(room)
@@ -414,12 +414,12 @@ async def test_a_doubt_that_cannot_be_settled_stops_no_queue(
 
     writer = Writer()
     with monkeypatch.context() as broken:
-        broken.setattr("messaging.writer.write_batch", store_and_fall_silent)
+        broken.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
         broken.setattr("rooms.attendance.disown", fail)
         with pytest.raises(Unknown):
             await writer.write(Arrive(room.pk, alice, node.pk))
         await asyncio.sleep(0.1)
-        broken.setattr("messaging.writer.write_batch", write_batch)
+        broken.setattr("messaging.writing.queue.write_batch", write_batch)
         await writer.write(Say(room.pk, bob, "k", "hi"))
         assert len(await open_visits()) == 1
     await writer.finish()

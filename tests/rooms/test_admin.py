@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from messaging.drafts import Arrive, Depart, Say, write_batch
+from messaging.writing.requests import Arrive, Depart, Say, write_batch
 from rooms.forms import RoomNameField
 from rooms.models import Event, Head, Membership, Node, Room, Visit
 from rooms.models.attendance import Cause

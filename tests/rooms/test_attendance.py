@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from messaging import audit, history
-from messaging.drafts import Arrive, Depart, write_batch
+from messaging.writing.requests import Arrive, Depart, write_batch
 from rooms import attendance
 from rooms.log import writing
 from rooms.models import Event, Head, Node, Room, Visit

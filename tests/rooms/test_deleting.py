@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from messaging import history
-from messaging.drafts import Arrive, Say, write_batch
+from messaging.writing.requests import Arrive, Say, write_batch
 from rooms.models import Head, Room, Visit
 from rooms.rights import Refused, Role
 from tests.config.test_backup import faults

@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.utils import timezone
 
-from messaging.drafts import Arrive, Say, write_batch
+from messaging.writing.requests import Arrive, Say, write_batch
 from rooms.models import Event, Room
 from rooms.rights import Act, Refused, Role, may, rights
 from tests.cast import make_person

@@ -20,8 +20,8 @@ from django.db import OperationalError
 from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
-from messaging.drafts import Arrival, Arrive, Depart, Draft, write_batch
 from messaging.gateway import LOST, in_database
+from messaging.writing.requests import Arrival, Arrive, Depart, Draft, write_batch
 from rooms import attendance
 from rooms.log import locked, waited_in_vain
 from rooms.rights import Refused
