@@ -6,6 +6,7 @@ import time
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.account.internal.flows.reauthentication import STATE_SESSION_KEY
+from allauth.core.exceptions import ReauthenticationRequired
 from django.contrib import messages
 from django.http import QueryDict
 from django.shortcuts import redirect, render, resolve_url
@@ -24,6 +25,20 @@ def has_signed_in_within(request, seconds):
     if request.user.has_second_factor:
         records = [record for record in records if record["method"] == "mfa"]
     return any(time.time() - record["at"] < seconds for record in records)
+
+
+def middleware(get_response):
+    """Where a page of allauth's wants to know again who one is."""
+
+    def answer(request):
+        return get_response(request)
+
+    def process_exception(request, exception):
+        is_ours = isinstance(exception, ReauthenticationRequired)
+        return ask_again(request) if is_ours and request.user.is_authenticated else None
+
+    answer.process_exception = process_exception
+    return answer
 
 
 def ask_again(request):

@@ -1,7 +1,7 @@
 """Sessions: kept in PostgreSQL, read from the cache first, and never believed too long.
 
 The cache says what a session holds. Whether it has ended, PostgreSQL says, at every
-request (accounts.middleware) and for every socket: so a sign-out holds at once, also
+request (accounts.session_watch) and for every socket: so a sign-out holds at once, also
 one that Redis missed because it was away.
 
 Whoever has a session's key is that person. Only the browser's cookie holds it: table,

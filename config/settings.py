@@ -10,7 +10,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from config import embedded
-from config.environment import Environment, host_of, is_every_address
+from config.environment_readers import Environment, host_of, is_every_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -87,9 +87,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "accounts.middleware.session_watch",
-    "accounts.middleware.sign_out",
-    "accounts.middleware.reauthentication",
+    "accounts.session_watch.session_watch",
+    "accounts.session_watch.sign_out",
+    "accounts.reauthentication.middleware",
 ]
 TEMPLATES = [
     {
@@ -159,7 +159,7 @@ SOCKETS_PER_PERSON = env.number("SOCKETS_PER_PERSON", 40)
 if REDIS_URL:
     CACHES = {
         "default": {
-            "BACKEND": "accounts.cache.ForgivingRedisCache",
+            "BACKEND": "config.cache.ForgivingRedisCache",
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": "rollcall",  # all that deploy/redis lets it touch
         }
@@ -240,7 +240,7 @@ SESSION_ENGINE = "accounts.sessions"
 SESSION_CACHE_ALIAS = "sessions"
 CACHES["sessions"] = dict(CACHES["default"])
 if REDIS_URL:
-    CACHES["sessions"]["BACKEND"] = "accounts.cache.SessionCache"
+    CACHES["sessions"]["BACKEND"] = "config.cache.SessionCache"
 
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "rooms:home"
@@ -355,16 +355,16 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "config.log.OneLineFormatter",
+            "()": "config.logging.OneLineFormatter",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         },
-        "json": {"()": "config.log.JSONFormatter"},
+        "json": {"()": "config.logging.JSONFormatter"},
     },
     "filters": {
-        "outage": {"()": "config.log.OutageFilter"},
-        "refusal": {"()": "config.log.RefusalFilter"},
-        "few": {"()": "config.log.FewFilter", "most": 60},
+        "outage": {"()": "config.logging.OutageFilter"},
+        "refusal": {"()": "config.logging.RefusalFilter"},
+        "few": {"()": "config.logging.FewFilter", "most": 60},
     },
     "handlers": {
         "stderr": {

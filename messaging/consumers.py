@@ -16,7 +16,7 @@ from django.utils.translation import ngettext_lazy
 from accounts.models import Session
 from accounts.sessions import person_of
 from messaging import commands, metrics, protocol
-from messaging.gateway import LOST, in_database
+from messaging.database import LOST, run_in_database
 from messaging.live import background, runtime
 from messaging.live.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
@@ -118,7 +118,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         cookies = self.scope.get("cookies", {})
         if session_key := cookies.get(settings.SESSION_COOKIE_NAME):
             self.session_hash = Session.hash_of(session_key)
-            self.user = await in_database(person_of, session_key)
+            self.user = await run_in_database(person_of, session_key)
         if self.user is None:
             raise Shut(Close.SIGNED_OUT, _("You are signed out."))
         live = runtime.current()
@@ -255,7 +255,7 @@ class RoomConsumer(PersonConsumer):
         )
         cursor = protocol.read_cursor(query)
         slug = self.scope["url_route"]["kwargs"]["slug"]
-        self.room_id = await in_database(_room_id, slug)
+        self.room_id = await run_in_database(_room_id, slug)
         if self.room_id is None:
             raise Shut(Close.NO_SUCH_ROOM, _("There is no such room."))
         async with asyncio.timeout(2 * ANSWER_WITHIN):

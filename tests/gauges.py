@@ -14,7 +14,7 @@ from rooms.models import Visit
 # asgiref may lose sight of a request whose browser went away while a page was made.
 # Sign-ins and sign-outs are told by the security record.
 HARMLESS = (
-    r" messaging\.relay: | INFO rollcall\.security: "
+    r" messaging\.live\.relay: | INFO rollcall\.security: "
     r"|exception was never retrieved.*CancelledError\(\)"
 )
 
@@ -30,7 +30,7 @@ def outside(server):
     return {"descriptors": process.num_fds(), "threads": process.num_threads()}
 
 
-def in_database():
+def stored():
     """{name: number} of what servers keep in the database (sync)."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -65,8 +65,8 @@ async def look(server):
     """All gauges of a Telltale, {name: number}; and {type: how many objects}."""
     told = await asyncio.to_thread(server.tell)
     objects = told.pop("objects")
-    stored = await sync_to_async(in_database)()
-    return {**outside(server), **stored, **told}, objects
+    found = await sync_to_async(stored)()
+    return {**outside(server), **found, **told}, objects
 
 
 def slope(points):

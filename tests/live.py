@@ -11,7 +11,7 @@ from django.test import Client
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from messaging import audit
+from messaging import check_log
 
 PATIENCE = 10  # seconds
 
@@ -27,7 +27,7 @@ def sign_in(user):
 @sync_to_async
 def faults():
     """What is wrong in the logs of all rooms; [] if nothing is."""
-    return [fault for rule in audit.RULES for fault in audit.faults(rule, 5)]
+    return [fault for rule in check_log.RULES for fault in check_log.faults(rule, 5)]
 
 
 class Line:

@@ -73,7 +73,7 @@ class World:
 
     def control(self, monkeypatch):
         """Stand between the hub and what it waits for."""
-        monkeypatch.setattr(hub, "in_database", self.read)
+        monkeypatch.setattr(hub, "run_in_database", self.read)
         monkeypatch.setattr(hub.asyncio, "sleep", self.sleep)
 
     # What the hub asks ----------------------------------------------------------------

@@ -16,7 +16,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http.request import split_domain_port
 from prometheus_client import make_asgi_app
 
-from messaging.gateway import in_database
+from messaging.database import run_in_database
 from messaging.live import runtime
 
 DATABASE_WITHIN = 1.5  # seconds
@@ -128,7 +128,7 @@ class Database:
         now = asyncio.get_running_loop().time()
         done = self._asking is None or self._asking.done()
         if done and now - self._asked_at >= FRESH:
-            self._asking = asyncio.create_task(in_database(missing_migrations))
+            self._asking = asyncio.create_task(run_in_database(missing_migrations))
             self._asked_at = now
         return self._asking
 

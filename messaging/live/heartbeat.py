@@ -10,7 +10,11 @@ import time
 from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
-from messaging.gateway import heartbeat_in_database, in_database, last_in_database
+from messaging.database import (
+    run_heartbeat_in_database,
+    run_in_database,
+    run_last_in_database,
+)
 from messaging.protocol import Close
 from rooms import attendance
 from rooms.models import Installation, Node
@@ -42,9 +46,9 @@ class Presence:
         are closed already) and starts a new life."""
         while True:
             if self.node is None:
-                self.node = await heartbeat_in_database(_begin)
+                self.node = await run_heartbeat_in_database(_begin)
                 self._known.set()
-            elif not await heartbeat_in_database(self.node.beat):
+            elif not await run_heartbeat_in_database(self.node.beat):
                 logger.error("this process was declared dead; starting anew")
                 metrics.DECLARED_DEAD.inc()
                 self.node = None
@@ -59,7 +63,7 @@ class Presence:
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY)
             if self._is_steady(time.monotonic()):
-                await in_database(attendance.sweep, SWEEP_WITHIN)
+                await run_in_database(attendance.sweep, SWEEP_WITHIN)
 
     def _note_beat(self, now):
         if now - self._beaten_at > MAX_PAUSE:
@@ -76,7 +80,7 @@ class Presence:
     def retire(self):
         """The process stops (sync): its visits end, with the cause."""
         if self.node is not None:
-            last_in_database(attendance.retire, self.node)
+            run_last_in_database(attendance.retire, self.node)
 
 
 def _begin():

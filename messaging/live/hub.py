@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.sessions import alive
 from messaging import history, metrics, protocol
-from messaging.gateway import in_database
+from messaging.database import run_in_database
 from messaging.history import Record, Snapshot
 from messaging.live import background
 from messaging.live.fanout import Groups, write_to_all
@@ -106,7 +106,7 @@ class Feed:
         for _round in range(MAX_READS):
             first, last = self.known + 1, self.known + READ_AT_ONCE
             sought = self._announced
-            epoch, records = await in_database(
+            epoch, records = await run_in_database(
                 history.growth, self.room_id, first, last
             )
             if epoch != self.epoch:
@@ -134,7 +134,7 @@ class Feed:
         async with self._sending:  # nothing of before may come after the reset
             asked = {socket: socket.user.pk for socket in self._live}
             try:
-                opened, members = await in_database(
+                opened, members = await run_in_database(
                     history.reopening, self.room_id, set(asked.values())
                 )
             except Room.DoesNotExist:
@@ -327,7 +327,7 @@ class Feed:
         """The records after `seen` up to `upto`, or the first PIECE_BYTES of them."""
         if self._ring.reaches(seen + 1):
             return self._ring.replay(seen, upto, history.PIECE_BYTES)
-        return await in_database(history.records, self.room_id, seen + 1, upto)
+        return await run_in_database(history.records, self.room_id, seen + 1, upto)
 
 
 def put_out_by(record: Record) -> int | None:
@@ -438,7 +438,7 @@ class Hub:
     async def _open(self, room_id: int) -> None:
         try:
             await self.relay.follow(room_id)  # first, so that nothing falls between
-            start, records = await in_database(history.opening, room_id)
+            start, records = await run_in_database(history.opening, room_id)
             self.feeds[room_id] = feed = Feed(room_id, start, records, self.rings)
             if room_id in self._heard_of:  # perhaps of what came after it was read
                 feed.catch_up("join")
@@ -510,7 +510,7 @@ class Hub:
         feeds = dict(self.feeds)
         if not feeds or not self.sockets:
             return
-        epoch, heads = await in_database(history.heads, list(feeds))
+        epoch, heads = await run_in_database(history.heads, list(feeds))
         for room_id, feed in feeds.items():
             if epoch != feed.epoch or room_id not in heads:
                 await feed.start_over("epoch")
@@ -523,5 +523,5 @@ class Hub:
             await asyncio.sleep(SWEEP_EVERY)
             names = {socket.session_hash for socket in self.sockets}
             for some in slices(list(names), SESSIONS_AT_ONCE):
-                for name in set(some) - await in_database(alive, some):
+                for name in set(some) - await run_in_database(alive, some):
                     await self._end_session(name)

@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import islice
 
 from messaging import history, protocol
-from messaging.gateway import in_database
+from messaging.database import run_in_database
 from messaging.live.fanout import YIELD_EVERY, Groups, write_to_all
 
 READ_AT_ONCE = 1_000  # rooms; if more are shown, the others are read at the next looks
@@ -65,7 +65,7 @@ class PresentCounts:
         slugs = list(islice(self._counts, READ_AT_ONCE))
         if not slugs:
             return
-        found = await in_database(history.present_counts, slugs)
+        found = await run_in_database(history.present_counts, slugs)
         news = {slug: found.get(slug, 0) for slug in slugs if self._learn(slug, found)}
         for count, (view, sockets) in enumerate(list(self._viewers.items()), start=1):
             if seen := news.keys() & view:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
-from messaging import commands, gateway, metrics
+from messaging import commands, database, metrics
 from messaging.live.heartbeat import Presence
 from messaging.live.hub import Hub
 from messaging.live.limits import Bucket, Gate
@@ -49,7 +49,7 @@ class Runtime:
                 hub.sweep_sessions,
                 relay.listen,
                 relay.send,
-                gateway.cut_hung_lines,
+                database.cut_hung_connections,
                 self.lag.measure,
             )
         ]
@@ -74,7 +74,7 @@ class Runtime:
     async def act(self, command, user, room_id):
         """Do what a command says; few at a time: each may wait for a room's lock."""
         async with self._acting:
-            return await gateway.in_database(commands.run, command, user, room_id)
+            return await database.run_in_database(commands.run, command, user, room_id)
 
     async def drain(self):
         """Stop in peace: nobody comes in any more, all pages are told to come back (to

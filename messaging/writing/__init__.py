@@ -1,1 +1,1 @@
-"""How what sockets ask for reaches the logs of rooms: many requests in one transaction."""
+"""How what sockets ask for is written to the logs of rooms: many in a transaction."""

@@ -20,7 +20,7 @@ from django.db import OperationalError
 from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
-from messaging.gateway import LOST, in_database
+from messaging.database import LOST, run_in_database
 from messaging.writing.requests import Arrival, Arrive, Depart, Draft, write_batch
 from rooms import attendance
 from rooms.log import locked, waited_in_vain
@@ -198,7 +198,9 @@ class Queue:
         places, held = list(self._doubtful), list(self._visits)
         rooms = {room_id for _node_id, room_id in places}
         try:
-            await in_database(_unless_locked, rooms, attendance.disown, places, held)
+            await run_in_database(
+                _unless_locked, rooms, attendance.disown, places, held
+            )
         except Locked:
             raise
         except LOST as error:
@@ -255,7 +257,7 @@ async def _fates(drafts: list[Draft]) -> list:
     """What became of each draft; raises Locked. One bad draft never costs another."""
     rooms = {draft.room_id for draft in drafts}
     try:
-        return await in_database(_unless_locked, rooms, write_batch, drafts)
+        return await run_in_database(_unless_locked, rooms, write_batch, drafts)
     except Locked:
         raise
     except LOST as error:

@@ -163,8 +163,8 @@ def caches_in(settings):
     def caches_in(redis):
         common = {"LOCATION": redis.url}
         settings.CACHES = {
-            "default": {"BACKEND": "accounts.cache.ForgivingRedisCache", **common},
-            "sessions": {"BACKEND": "accounts.cache.SessionCache", **common},
+            "default": {"BACKEND": "config.cache.ForgivingRedisCache", **common},
+            "sessions": {"BACKEND": "config.cache.SessionCache", **common},
         }
         return caches["default"], caches["sessions"]
 
@@ -206,7 +206,7 @@ def test_what_stood_in_is_forgotten_when_redis_is_back(
     limits.set("a", "of the time without")
     assert limits.get("a") == "of the time without"
     redis_server.start()
-    monkeypatch.setattr("accounts.cache.REST", 0)
+    monkeypatch.setattr("config.cache.REST", 0)
     wait_until(lambda: limits.get("a") is None)
     redis_server.kill()
     assert limits.get("a") is None

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.security_record import Kind, SecurityRecord
-from config.log import FewFilter, JSONFormatter
+from config.logging import FewFilter, JSONFormatter
 
 PAGE = "/admin/accounts/securityrecord/"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -159,7 +159,7 @@ def test_each_is_a_line_of_the_log_with_its_facts(ann, sign_in, lines):
 
 def test_strangers_cannot_fill_the_log(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("config.log.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("config.logging.time.monotonic", lambda: now[0])
     few = FewFilter(most=60)
 
     def tell(level=logging.WARNING):

@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts.models import Session, User
 from config.backup import archive, tables
 from config.backup.archive import Archive, Unfit
-from messaging import audit, history
+from messaging import check_log, history
 from messaging.models import Message
 from messaging.rendering import stored
 from messaging.rendering.markdown import to_html
@@ -99,7 +99,7 @@ def contents(without=("accounts_session", "django_session")):
 
 
 def faults():
-    return [fault for rule in audit.RULES for fault in audit.faults(rule, 5)]
+    return [fault for rule in check_log.RULES for fault in check_log.faults(rule, 5)]
 
 
 def change_all():

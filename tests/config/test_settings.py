@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from config.environment import origin_of
+from config.environment_readers import origin_of
 from tests.servers import ROOT, VARIABLES, own_environment
 
 PRODUCTION = {

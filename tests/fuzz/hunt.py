@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from accounts.models import User
-from messaging import audit
+from messaging import check_log
 from messaging.models import Message
 from rooms.models import Membership, Room
 from rooms.rights import Role
@@ -500,7 +500,7 @@ def first_of(group):
 
 
 def log_faults():
-    return [fault for rule in audit.RULES for fault in audit.faults(rule, 3)]
+    return [fault for rule in check_log.RULES for fault in check_log.faults(rule, 3)]
 
 
 def check_texts(person):

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
-from messaging import audit
+from messaging import check_log
 from messaging.demo import PEOPLE, ROOMS
 from messaging.models import Message
 from messaging.writing.requests import Arrive, Depart, Say, write_batch
@@ -25,8 +25,8 @@ def run(*words):
 
 
 def assert_sound():
-    found = {rule.name: audit.faults(rule, 5) for rule in audit.RULES}
-    assert found == {rule.name: [] for rule in audit.RULES}
+    found = {rule.name: check_log.faults(rule, 5) for rule in check_log.RULES}
+    assert found == {rule.name: [] for rule in check_log.RULES}
 
 
 # create_room -----------------------------------------------------------------------
@@ -188,14 +188,14 @@ def test_a_sound_log_is_found_sound(talk):
     code, said = check()
     assert code == 0
     *rules, sum_ = said.splitlines()
-    assert rules == [f"✓ {rule.name}" for rule in audit.RULES]
+    assert rules == [f"✓ {rule.name}" for rule in check_log.RULES]
     assert sum_ == f"2 rooms · {Event.objects.count()} events · 0 faults"
 
 
 def test_an_empty_house_is_sound(transactional_db):
     assert check() == (
         0,
-        "".join(f"✓ {rule.name}\n" for rule in audit.RULES)
+        "".join(f"✓ {rule.name}\n" for rule in check_log.RULES)
         + "0 rooms · 0 events · 0 faults\n",
     )
 
@@ -203,7 +203,7 @@ def test_an_empty_house_is_sound(transactional_db):
 # The lobby's log: 1 to 4 are its members, 5 alice and 6 bob come in, 7 and 8 are their
 # messages, 9 alice leaves, 10 is the topic, 11 a message of bob.
 HOLE, COUNTER, TIME, ONE, TEXT, AUTHOR, KEY, TURNS, VISITS, COUNT = [
-    rule.name for rule in audit.RULES
+    rule.name for rule in check_log.RULES
 ]
 LOBBY = "(SELECT id FROM rooms_room WHERE slug = 'lobby')"
 ALICE = "(SELECT id FROM accounts_user WHERE slug = 'alice')"
@@ -370,7 +370,7 @@ def test_a_planted_fault_is_found_and_named(sql, rule, fault, harm):
 
 def test_every_rule_finds_a_fault():
     found = {rule for _sql, rule, _fault in FAULTS.values()}
-    assert found == {rule.name for rule in audit.RULES}
+    assert found == {rule.name for rule in check_log.RULES}
 
 
 def test_only_the_first_faults_are_named(talk):

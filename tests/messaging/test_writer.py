@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from messaging import audit
+from messaging import check_log
 from messaging.models import Message
 from messaging.writing.queue import MAX_BATCH, MAX_WAITING, Unknown, Writer
 from messaging.writing.requests import Arrive, Depart, Say, write_batch
@@ -28,8 +28,8 @@ def code(fate):
 
 
 def assert_sound():
-    found = {rule.name: audit.faults(rule, 5) for rule in audit.RULES}
-    assert found == {rule.name: [] for rule in audit.RULES}
+    found = {rule.name: check_log.faults(rule, 5) for rule in check_log.RULES}
+    assert found == {rule.name: [] for rule in check_log.RULES}
 
 
 def test_what_was_said_takes_the_next_numbers_in_order(room, alice, bob):

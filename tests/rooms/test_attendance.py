@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from messaging import audit, history
+from messaging import check_log, history
 from messaging.writing.requests import Arrive, Depart, write_batch
 from rooms import attendance
 from rooms.log import writing
@@ -25,8 +25,8 @@ from tests.servers import wait_until
 def sound(db):
     """After each test the log is what it claims to be."""
     yield
-    found = {rule.name: audit.faults(rule, 5) for rule in audit.RULES}
-    assert found == {rule.name: [] for rule in audit.RULES}
+    found = {rule.name: check_log.faults(rule, 5) for rule in check_log.RULES}
+    assert found == {rule.name: [] for rule in check_log.RULES}
 
 
 @pytest.fixture

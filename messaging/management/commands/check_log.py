@@ -3,7 +3,7 @@ import sys
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
-from messaging import audit
+from messaging import check_log
 
 
 class Command(BaseCommand):
@@ -23,14 +23,14 @@ class Command(BaseCommand):
                 cursor.execute(
                     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
                 )
-            rooms, events = audit.size()
-            found = sum(self._check(rule, faults) for rule in audit.RULES)
+            rooms, events = check_log.size()
+            found = sum(self._check(rule, faults) for rule in check_log.RULES)
         self.stdout.write(f"{rooms:,} rooms · {events:,} events · {found:,} faults")
         if found:
             sys.exit(1)
 
     def _check(self, rule, limit):
-        found = audit.faults(rule, limit)
+        found = check_log.faults(rule, limit)
         self.stdout.write(f"{'✗' if found else '✓'} {rule.name}")
         for fault in found:
             self.stdout.write(f"    {fault.room} #{fault.seq}: {fault.what}")

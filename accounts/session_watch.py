@@ -1,10 +1,8 @@
-from allauth.core.exceptions import ReauthenticationRequired
 from allauth.core.internal.httpkit import get_client_ip
 from django.contrib.auth.models import AnonymousUser
 
 from accounts import known_browsers
 from accounts.models import Session
-from accounts.reauthentication import ask_again
 
 
 def session_watch(get_response):
@@ -45,20 +43,6 @@ def sign_out(get_response):
             response["Clear-Site-Data"] = '"storage"'
         return response
 
-    return middleware
-
-
-def reauthentication(get_response):
-    """Where a page of allauth's wants to know again who one is."""
-
-    def middleware(request):
-        return get_response(request)
-
-    def process_exception(request, exception):
-        is_ours = isinstance(exception, ReauthenticationRequired)
-        return ask_again(request) if is_ours and request.user.is_authenticated else None
-
-    middleware.process_exception = process_exception
     return middleware
 
 

@@ -40,19 +40,19 @@ _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 _heart = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
 
 
-async def in_database(function, *args):
+async def run_in_database(function, *args):
     """Run `function(*args)` in a database thread; its result, or its exception."""
     return await _run(_threads, function, *args)
 
 
-async def heartbeat_in_database(function, *args):
-    """As `in_database`, in a thread that nothing else ever keeps waiting."""
+async def run_heartbeat_in_database(function, *args):
+    """As `run_in_database`, in a thread that nothing else ever keeps waiting."""
     return await _run(_heart, function, *args)
 
 
-def last_in_database(function, *args):
-    """As `in_database`, when the event loop has ended (sync). Raises TimeoutError where
-    PostgreSQL is silent; then no thread waits for it any more."""
+def run_last_in_database(function, *args):
+    """As `run_in_database`, when the event loop has ended (sync). Raises TimeoutError
+    where PostgreSQL is silent; then no thread waits for it any more."""
     last = _heart.submit(_work, time.monotonic(), None, function, *args)
     try:
         return last.result(LAST_WITHIN)
@@ -89,7 +89,7 @@ def _note(execute, sql, params, many, context):
     return execute(sql, params, many, context)
 
 
-async def cut_hung_lines():
+async def cut_hung_connections():
     """For ever: a thread that waits for a silent database gets an error instead."""
     while True:
         await asyncio.sleep(1)

@@ -96,7 +96,7 @@ async def test_a_line_that_is_reset_behind_its_last_words_has_ended(serve, room,
         wire.write(3 * words)
         wire.drop()
     await asyncio.sleep(2)
-    assert (await sync_to_async(gauges.in_database)())["open visits"] == 0
+    assert (await sync_to_async(gauges.stored)())["open visits"] == 0
 
 
 async def test_who_does_not_answer_a_close_has_time_to_read_it(serve, room, alice):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import User
-from config.log import UNPRINTABLE, JSONFormatter, OneLineFormatter
+from config.logging import UNPRINTABLE, JSONFormatter, OneLineFormatter
 from tests.live import Line, Page, sign_in
 
 FORMATTERS = [OneLineFormatter("{levelname} {name}: {message}", style="{")]
@@ -58,7 +58,7 @@ def test_an_error_is_told_in_one_line_with_its_place(formatter):
         told = formatter.format(record("Broke", error=sys.exc_info()))
     assert "Broke" in told
     assert "ValueError: invalid literal for int()" in told
-    assert "test_log.py" in told
+    assert "test_logging.py" in told
     assert "\n" not in told
 
 
@@ -80,7 +80,7 @@ def test_an_error_of_the_database_is_told_without_the_row(
     words = [error_with_a_row[1]] * message.count("%")
     told = formatter.format(record(message, *words, error=error_with_a_row))
     assert "duplicate key value violates unique constraint" in told
-    assert "test_log.py" in told
+    assert "test_logging.py" in told
     assert "ecret" not in told
 
 
