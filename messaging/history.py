@@ -8,9 +8,8 @@ from django.db import connection
 
 from messaging import protocol
 from messaging.protocol import LINE_COLUMNS, Line
-from rooms.log import reading
 from rooms.models import Event, Head, Installation, Membership, Room
-from rooms.models.log import timestamp
+from rooms.models.log import reading, timestamp
 
 RING = 1_000  # the newest records that a hub keeps in memory
 PAGE = 50

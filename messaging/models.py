@@ -4,8 +4,8 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from rooms.log import as_json
 from rooms.models import Event
+from rooms.models.log import as_json
 
 MAX_BODY = 8_000
 MAX_KEY = 64

@@ -7,8 +7,8 @@ nobody sees or can bring back; the next purge goes on with it.
 from django.db import OperationalError, connection, transaction
 from django.db.models import Max
 
-from rooms.log import waited_in_vain
 from rooms.models import Event, Head, Room, Visit
+from rooms.models.log import waited_in_vain
 
 AT_ONCE = 10_000  # rows
 LOCK_WITHIN = "5s"

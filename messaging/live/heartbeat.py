@@ -16,8 +16,7 @@ from messaging.database import (
     run_last_in_database,
 )
 from messaging.protocol import Close
-from rooms import attendance
-from rooms.models import Installation, Node
+from rooms.models import Installation, Node, attendance
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 
 logger = logging.getLogger(__name__)

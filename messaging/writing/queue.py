@@ -22,8 +22,8 @@ from django.utils.translation import gettext_lazy as _
 from messaging import metrics
 from messaging.database import LOST, run_in_database
 from messaging.writing.requests import Arrival, Arrive, Depart, Draft, write_batch
-from rooms import attendance
-from rooms.log import locked, waited_in_vain
+from rooms.models import attendance
+from rooms.models.log import locked, waited_in_vain
 from rooms.rights import Refused
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,8 @@ from accounts.models import User
 from messaging import metrics
 from messaging.models import Message
 from messaging.rendering.plain import to_plain_html
-from rooms import attendance
-from rooms.log import Log, writing
-from rooms.models import Event, Membership, Node
+from rooms.models import Event, Membership, Node, attendance
+from rooms.models.log import Log, writing
 from rooms.models.room import Standing
 from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, may
 

@@ -13,10 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.names import FoldedNameField, NameField, SkeletonField, fold
-from rooms import attendance
-from rooms.log import writing
+from rooms.models import attendance
 from rooms.models.attendance import Cause
-from rooms.models.log import Event, Head
+from rooms.models.log import Event, Head, writing
 from rooms.quota import allow_another_room
 from rooms.removals import removal_of
 from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, Role, may

@@ -76,7 +76,7 @@ def _resolve(future, fate):
 def number_from_sequence():
     from django.db import connection
 
-    from rooms.log import Log
+    from rooms.models.log import Log
 
     append = Log.append
 
@@ -256,10 +256,9 @@ def never_notice():
 def hurry():
     """Shorter times to live, so that who is here is settled in seconds."""
     from messaging.live import heartbeat
-    from rooms import attendance
-    from rooms.models import attendance as models
+    from rooms.models import attendance
 
-    models.DEAD_AFTER = heartbeat.DEAD_AFTER = timedelta(seconds=3)
+    attendance.DEAD_AFTER = heartbeat.DEAD_AFTER = timedelta(seconds=3)
     attendance.GRACE, heartbeat.HEARTBEAT_EVERY = timedelta(seconds=1), 0.8
 
 

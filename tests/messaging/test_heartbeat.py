@@ -11,9 +11,9 @@ from django.db.models.functions import Now
 
 from messaging.live.heartbeat import Presence
 from messaging.writing.requests import Arrive, write_batch
-from rooms.log import writing
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
+from rooms.models.log import writing
 from tests.live import Page, sign_in
 
 LONG_ENOUGH = DEAD_AFTER.total_seconds() + HEARTBEAT_EVERY

@@ -261,7 +261,10 @@ def until_locked(write):
 @pytest.fixture
 def patient(monkeypatch):
     """As in a server: for a lock one waits a second at most."""
-    for name in ("messaging.writing.queue.write_batch", "rooms.attendance.disown"):
+    for name in (
+        "messaging.writing.queue.write_batch",
+        "rooms.models.attendance.disown",
+    ):
         monkeypatch.setattr(name, until_locked(import_string(name)))
 
 
@@ -415,7 +418,7 @@ async def test_a_doubt_that_cannot_be_settled_stops_no_queue(
     writer = Writer()
     with monkeypatch.context() as broken:
         broken.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
-        broken.setattr("rooms.attendance.disown", fail)
+        broken.setattr("rooms.models.attendance.disown", fail)
         with pytest.raises(Unknown):
             await writer.write(Arrive(room.pk, alice, node.pk))
         await asyncio.sleep(0.1)

@@ -11,11 +11,9 @@ from django.db.models.functions import Now
 
 from messaging import check_log, history
 from messaging.writing.requests import Arrive, Depart, write_batch
-from rooms import attendance
-from rooms.log import writing
-from rooms.models import Event, Head, Node, Room, Visit
+from rooms.models import Event, Head, Node, Room, Visit, attendance
 from rooms.models.attendance import DEAD_AFTER, GRACE, Cause
-from rooms.models.log import timestamp
+from rooms.models.log import timestamp, writing
 from rooms.rights import Refused
 from tests.cast import make_person
 from tests.servers import wait_until

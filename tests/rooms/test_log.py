@@ -5,8 +5,8 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from rooms.log import writing
 from rooms.models import Event, EventText, Head
+from rooms.models.log import writing
 from rooms.signals import appended
 
 

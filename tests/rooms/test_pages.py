@@ -9,10 +9,9 @@ from django.db import transaction
 from django.test import Client
 
 from accounts.models import User
-from rooms import attendance
 from rooms.forms import WelcomeForm
-from rooms.log import writing
-from rooms.models import Installation, Room
+from rooms.models import Installation, Room, attendance
+from rooms.models.log import writing
 from rooms.rights import Role
 from tests.cast import make_person
 from tests.threads import at_once, wait_for_locks

@@ -5,8 +5,8 @@ Both wait for the room's lock before either goes on, so both have read what was 
 
 import pytest
 
-from rooms.log import writing
 from rooms.models import Room
+from rooms.models.log import writing
 from rooms.rights import Refused, Role
 from tests.threads import at_once, wait_for_locks
 

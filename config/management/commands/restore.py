@@ -12,8 +12,7 @@ from config.backup.progress import Progress
 from config.management.commands.prepare import PREPARING
 from config.privileges import settle_privileges
 from messaging.rendering import stored
-from rooms import attendance
-from rooms.models import Installation, Node
+from rooms.models import Installation, Node, attendance
 from rooms.moving import move_texts
 
 

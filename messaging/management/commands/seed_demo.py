@@ -12,10 +12,9 @@ from accounts.names import fold
 from messaging.demo import PEOPLE, ROOMS, SAYINGS
 from messaging.models import Message
 from messaging.rendering.markdown import to_html
-from rooms.log import writing
 from rooms.models import Event, Membership, Node, Room, Visit
 from rooms.models.attendance import Cause
-from rooms.models.log import timestamp
+from rooms.models.log import timestamp, writing
 from rooms.rights import Role
 
 DAY = timedelta(hours=15)  # from eight o'clock: the next one is always later
