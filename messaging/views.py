@@ -14,7 +14,7 @@ from messaging.models import MAX_BODY
 from messaging.protocol import BadFrame
 from rooms import last_room
 from rooms.models import Head, Installation, Room
-from rooms.models.room import KEPT_DELETED
+from rooms.moderation import KEPT_DELETED
 from rooms.removals import in_minutes, removal_of
 from rooms.rights import rights
 from rooms.views import find_room

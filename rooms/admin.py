@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from rooms.forms import RoomNameField, TopicField
 from rooms.models import Event, Membership, Node, Room, Visit
 from rooms.models.log import TEXTS
-from rooms.models.room import KEPT_DELETED, MAX_REASON
+from rooms.moderation import KEPT_DELETED, MAX_REASON
 from rooms.rights import Refused, Role
 
 
@@ -156,7 +156,7 @@ class RoomAdmin(UncountedAdmin):
 
     def save_model(self, request, obj, form, change):
         if not change:
-            made = Room.objects.found(obj.name, request.user, obj.topic)
+            made = Room.objects.create_with_owner(obj.name, request.user, obj.topic)
             obj.pk, obj.slug = made.pk, made.slug
         elif "topic" in form.changed_data:
             obj.set_topic(form.cleaned_data["topic"], by=request.user)

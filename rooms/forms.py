@@ -7,7 +7,7 @@ from accounts.forms import PersonForm
 from accounts.models import User
 from accounts.names import NameField, fold, skeleton, validate_chosen_name
 from rooms.models import Installation, Room
-from rooms.models.room import MAX_TOPIC, one_line
+from rooms.moderation import MAX_TOPIC, one_line
 from rooms.rights import Refused
 from rooms.setup_code import is_needed, is_setup_code
 
@@ -95,7 +95,7 @@ class WelcomeForm(PersonForm):
         admin = super().save(commit)
         if admin is None:
             return None
-        self.made = Room.objects.found(self.cleaned_data["room"], admin)
+        self.made = Room.objects.create_with_owner(self.cleaned_data["room"], admin)
         return admin
 
 

@@ -82,7 +82,7 @@ def create(request):
     if form.is_valid():
         try:
             return redirect(
-                Room.objects.found(
+                Room.objects.create_with_owner(
                     form.cleaned_data["name"],
                     request.user,
                     topic=form.cleaned_data["topic"],

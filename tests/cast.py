@@ -46,7 +46,7 @@ def admin(db):
 @pytest.fixture
 def room(alice, bob, carol):
     """The lobby: alice owns it, carol moderates, bob is a member. Its head is #4."""
-    room = Room.objects.found("lobby", alice, topic="Anything")
+    room = Room.objects.create_with_owner("lobby", alice, topic="Anything")
     room.admit(bob)
     room.admit(carol)
     room.give_role(carol, Role.MODERATOR, by=alice)

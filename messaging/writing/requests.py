@@ -14,7 +14,7 @@ from messaging.models import Message
 from messaging.rendering.plain import to_plain_html
 from rooms.models import Event, Membership, Node, attendance
 from rooms.models.log import Log, writing
-from rooms.models.room import Standing
+from rooms.models.membership import Standing
 from rooms.rights import NOT_WHILE_ARCHIVED, Act, Refused, may
 
 

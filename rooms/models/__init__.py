@@ -1,7 +1,8 @@
 from rooms.models.attendance import Node, Visit
 from rooms.models.installation import Installation
 from rooms.models.log import Event, EventText, Head
-from rooms.models.room import Membership, Room
+from rooms.models.membership import Membership
+from rooms.models.room import Room
 
 __all__ = [
     "Event",

@@ -65,7 +65,7 @@ class Stage:
     def room(self, name, people):
         """A room with these members; the same if it is there."""
         room = Room.objects.filter(slug=name).first()
-        room = room or Room.objects.found(name, people[0], by_operator=True)
+        room = room or Room.objects.create_with_owner(name, people[0], by_operator=True)
         Membership.objects.bulk_create(
             [Membership(room=room, user=person) for person in people],
             ignore_conflicts=True,

@@ -112,7 +112,7 @@ def change_all():
     bob.save()
     Group.objects.all().delete()
     late = User.objects.create_user("late")
-    Room.objects.found("attic", late)
+    Room.objects.create_with_owner("attic", late)
     Room.objects.get(slug="design").delete()
 
 
@@ -139,7 +139,7 @@ def test_talk_goes_on_with_the_next_number(talk, file, bob, carol):
     change_all()
     restore(file, "--yes")
     assert say(talk, bob, "after") == head + 1
-    assert Room.objects.found("attic", carol).head.seq == 0
+    assert Room.objects.create_with_owner("attic", carol).head.seq == 0
     assert faults() == []
 
 
@@ -198,12 +198,12 @@ def test_ids_are_not_given_twice(talk, file, bob, node):
     """A running server knows visits and rooms by their ids."""
     backup(file)
     (coming,) = write_batch([Arrive(talk.pk, bob, node.pk)])
-    attic = Room.objects.found("attic", bob)
+    attic = Room.objects.create_with_owner("attic", bob)
     restore(file, "--yes")
     node = Node.objects.create(name="new")
     (again,) = write_batch([Arrive(talk.pk, bob, node.pk)])
     assert again.visit_id > coming.visit_id
-    assert Room.objects.found("cellar", bob).pk > attic.pk
+    assert Room.objects.create_with_owner("cellar", bob).pk > attic.pk
 
 
 def test_who_was_here_has_left_and_servers_find_themselves_unknown(

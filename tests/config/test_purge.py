@@ -132,7 +132,7 @@ def test_a_room_deleted_a_month_ago_is_removed_and_no_other(
     assert counts["rooms_event"] == before["rooms_event"][0] - lines
     assert Message.objects.count() == Event.objects.filter(kind="message").count()
     assert faults() == []
-    assert Room.objects.found("design", alice)  # the name is free again
+    assert Room.objects.create_with_owner("design", alice)  # the name is free again
 
 
 def test_a_purge_that_breaks_off_goes_on_the_next_night(

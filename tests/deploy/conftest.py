@@ -14,7 +14,7 @@ def sign_in(user):
     client.force_login(user)
     return client.session.session_key
 ann, bob = (User.objects.create_user(name, password="x") for name in ("ann", "bob"))
-room = Room.objects.found("lobby", ann)
+room = Room.objects.create_with_owner("lobby", ann)
 room.admit(bob)
 print(json.dumps({"ann": sign_in(ann), "bob": sign_in(bob)}))
 """

@@ -32,7 +32,7 @@ def _make(rooms):
     }
     ids = {}
     for slug, (owner, *members) in rooms.items():
-        room = Room.objects.found(slug, people[owner])
+        room = Room.objects.create_with_owner(slug, people[owner])
         ids[slug] = room.pk
         Membership.objects.bulk_create(
             Membership(room=room, user=people[name], joined_seq=1) for name in members

@@ -101,7 +101,7 @@ def muster():
     people = []
     for nth, (user, cookie) in enumerate(zip(users, cookies, strict=True)):
         if nth % 3 == 0:
-            room = Room.objects.found(f"room{nth // 3}", user)
+            room = Room.objects.create_with_owner(f"room{nth // 3}", user)
         else:
             room.admit(user)
         if nth % 3 == 1:

@@ -95,7 +95,7 @@ def test_the_demo_is_made_once(db, client):
 
 def test_the_demo_leaves_what_is_there_alone(alice):
     maya = make_person("MAYA", password="correct horse battery")
-    lobby = Room.objects.found("Lobby", alice)
+    lobby = Room.objects.create_with_owner("Lobby", alice)
     said = run("seed_demo", "--days", "1", "--lines", "1")
     assert lobby.events.count() == 1
     assert Room.objects.count() == len(ROOMS)
@@ -153,7 +153,7 @@ def test_a_bad_demo_is_answered_in_a_sentence(words, db):
 @pytest.fixture
 def talk(transactional_db, room, alice, bob, carol, node):
     """A log with something of everything. bob is here, alice has left."""
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     one, two, _three = write_batch(
         [
             Arrive(room.pk, alice, node.pk),

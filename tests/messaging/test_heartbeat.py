@@ -56,7 +56,9 @@ async def test_who_was_cut_off_takes_nobody_for_dead_until_they_had_time(presenc
 def rooms_with_something_due(owner, count):
     """Rooms with a visit of a server that is no more (sync)."""
     node = Node.objects.create(name="gone")
-    rooms = [Room.objects.found(f"room-{nth}", owner) for nth in range(count)]
+    rooms = [
+        Room.objects.create_with_owner(f"room-{nth}", owner) for nth in range(count)
+    ]
     write_batch([Arrive(room.pk, owner, node.pk) for room in rooms])
     Node.objects.filter(pk=node.pk).update(stopped_at=Now())
     return rooms

@@ -380,7 +380,7 @@ async def test_who_comes_in_after_a_restore_sees_the_new_log(hub, feed, room, bo
 async def test_a_room_that_is_gone_closes_its_sockets_and_hurts_no_other(
     hub, feed, room, alice, bob, is_restore
 ):
-    attic = await sync_to_async(Room.objects.found)("attic", alice)
+    attic = await sync_to_async(Room.objects.create_with_owner)("attic", alice)
     hub.feeds = {attic.pk: await make_feed(attic)}
     hub.feeds[room.pk] = feed
     lost, reader = Reader(alice), Reader(bob)
@@ -552,7 +552,7 @@ async def test_all_rings_share_one_budget(room, alice, bob):
     rings = Rings(budget=800_000)
     rooms = [room]
     for name in ("attic", "cellar"):
-        rooms.append(await sync_to_async(Room.objects.found)(name, alice))
+        rooms.append(await sync_to_async(Room.objects.create_with_owner)(name, alice))
     feeds = [await make_feed(one, rings) for one in rooms]
     useful, idle, growing = feeds
     for feed in (useful, idle):

@@ -212,7 +212,7 @@ SHOW_LOBBY = '{"type":"show","rooms":["lobby"]}'
 async def test_the_counts_of_rooms_that_are_shown_are_kept_live(
     server, room, alice, bob
 ):
-    other = await sync_to_async(Room.objects.found)("other", alice)
+    other = await sync_to_async(Room.objects.create_with_owner)("other", alice)
     async with (
         Line(server, "/ws/rooms/", await sign_in(alice)) as rooms,
         Page(server, other, await sign_in(alice)) as beside,
@@ -596,7 +596,7 @@ async def test_a_frame_too_large_for_the_server_closes_only_its_socket(
 
 
 async def test_rooms_do_not_leak_into_each_other(server, room, alice, bob):
-    other = await sync_to_async(Room.objects.found)("other", alice)
+    other = await sync_to_async(Room.objects.create_with_owner)("other", alice)
     session = await sign_in(alice)
     async with (
         Page(server, other, session) as there,

@@ -277,7 +277,7 @@ def test_it_closes_to_who_is_put_out(room, alice, bob, browse):
 
 
 def test_only_the_room_that_was_asked_for_is_told_of(room, alice, ask):
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     say(other, alice, "elsewhere")
     say(room, alice, "here")
     assert [event.get("body") for event in ask()["events"]][-1] == "here"
@@ -389,5 +389,5 @@ def enlarge(room, alice, bob, node):
     for person in people:
         say(room, person, "one", "two", "three", "four", "five")
     for nth in range(10):
-        Room.objects.found(f"room-{nth}", bob)
+        Room.objects.create_with_owner(f"room-{nth}", bob)
     assert room.events.count() > 280

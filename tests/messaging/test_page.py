@@ -367,7 +367,7 @@ def test_signing_out_elsewhere_closes_the_page_and_keeps_what_was_typed(
 def test_head_counts_are_live_in_the_list_and_beside_a_room(
     visit, room, alice, bob, carol
 ):
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     tabs = [visit(alice, "/rooms/"), visit(make_person("newcomer"), "/rooms/")]
     tabs.append(is_live(visit(alice, other.get_absolute_url())))
     counts = [tab.locator("[data-room=lobby] [data-here]") for tab in tabs]
@@ -416,8 +416,8 @@ def test_a_room_is_found_by_keyboard_with_scripts_or_without(
     visit, room, alice, bob, width, scheme, scripts
 ):
     for nth in range(40):
-        Room.objects.found(f"room-{nth}", alice, by_operator=True)
-    Room.objects.found("design", alice, topic="wide" * 40, by_operator=True)
+        Room.objects.create_with_owner(f"room-{nth}", alice, by_operator=True)
+    Room.objects.create_with_owner("design", alice, topic="wide" * 40, by_operator=True)
     options = {"color_scheme": scheme, "java_script_enabled": scripts}
     page = visit(bob, "/rooms/", **options)
     page.set_viewport_size({"width": width, "height": 800})

@@ -140,7 +140,7 @@ async def test_everybody_goes_on_in_the_restored_log(
         await manage("backup", file)
     head = head_in(file, room)
     before = (await sync_to_async(Installation.current)()).epoch
-    attic = await sync_to_async(Room.objects.found)("attic", alice)
+    attic = await sync_to_async(Room.objects.create_with_owner)("attic", alice)
     async with Page(pair[1], attic, sessions[0]) as lost:
         await everybody_acked(talkers, 5)
         assert "Restored" in await manage("restore", file, "--yes")
@@ -202,7 +202,7 @@ async def test_a_room_that_the_backup_does_not_know_says_so(
 ):
     file = tmp_path / "chat.backup"
     await manage("backup", file)
-    attic = await sync_to_async(Room.objects.found)("attic", alice)
+    attic = await sync_to_async(Room.objects.create_with_owner)("attic", alice)
     session = await sign_in(alice)
     async with Page(pair[0], attic, session) as page:
         await page.say("up here")

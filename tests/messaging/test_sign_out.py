@@ -51,7 +51,7 @@ def open_page(context):
 
 @pytest.fixture
 def other_room(alice):
-    return Room.objects.found("other", alice)
+    return Room.objects.create_with_owner("other", alice)
 
 
 def sign_out(page):

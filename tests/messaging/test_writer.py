@@ -64,7 +64,7 @@ def test_what_was_meant_for_a_log_before_a_restore_is_not_written(room, bob):
 
 
 def test_a_key_stands_for_one_message(room, alice, bob):
-    other = Room.objects.found("other", bob)
+    other = Room.objects.create_with_owner("other", bob)
     write_batch([Say(room.pk, bob, "k", "hi")])
     fates = write_batch(
         [
@@ -243,7 +243,7 @@ def hold():
 
 @sync_to_async
 def room_of(owner, slug):
-    return Room.objects.found(slug, owner)
+    return Room.objects.create_with_owner(slug, owner)
 
 
 def until_locked(write):
@@ -435,7 +435,7 @@ def test_32_writers_at_once(seed, alice, bob, carol, node):
     """Over several rooms, with retries, wrong keys, comings, goings, kicks, and
     transactions that fail: 1…head, one row a key, equal acks."""
     dice = random.Random(seed)
-    rooms = [Room.objects.found(f"room-{nth}", alice) for nth in range(3)]
+    rooms = [Room.objects.create_with_owner(f"room-{nth}", alice) for nth in range(3)]
     for room in rooms:
         room.admit(bob)
         room.admit(carol)

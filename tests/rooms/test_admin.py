@@ -134,7 +134,7 @@ def test_a_room_shows_how_full_and_how_old_it_is(talk, desk):
 
 
 def test_events_and_visits_are_found_by_the_exact_room(talk, alice, desk):
-    Room.objects.found("lobby-two", alice)
+    Room.objects.create_with_owner("lobby-two", alice)
     page = text(desk.get(at("event"), {"q": "LOBBY"}))
     assert "lobby</td>" in page
     assert "lobby-two" not in page
@@ -244,7 +244,7 @@ def test_a_room_opens_however_many_members_it_has(talk, desk):
 
 
 def test_the_link_shows_the_members_of_that_room_alone(talk, alice, stranger, desk):
-    other = Room.objects.found("other", stranger)
+    other = Room.objects.create_with_owner("other", stranger)
     shown = desk.get(at("membership"), {"room__id__exact": other.pk})
     assert [one.user for one in shown.context["cl"].result_list] == [stranger]
 
@@ -252,7 +252,7 @@ def test_the_link_shows_the_members_of_that_room_alone(talk, alice, stranger, de
 @pytest.mark.parametrize("query", ["", "?q=room", "?o=-3", "?p=2"])
 def test_a_page_of_rooms_takes_as_many_queries_as_one_room(query, talk, alice, desk):
     for nth in range(101):
-        Room.objects.found(f"room-{nth}", alice, by_operator=True)
+        Room.objects.create_with_owner(f"room-{nth}", alice, by_operator=True)
     many = count_queries(desk, at("room") + query)
     assert many <= 5
     page = desk.get(at("room") + query)
@@ -317,7 +317,7 @@ def test_the_last_owner_is_not_demoted(talk, alice, do):
 
 
 def test_rooms_are_cleared_and_the_log_says_why(talk, alice, admin, do):
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     assert do("clear_history", talk, other, reason="noise") == ["Done: 2."]
     for room in (talk, other):
         room.refresh_from_db()

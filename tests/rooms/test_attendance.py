@@ -154,7 +154,7 @@ def test_two_tabs_that_open_in_one_transaction_are_one_coming(room, bob, arrive)
 
 
 def test_one_may_be_in_two_rooms(room, alice, arrive, depart):
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     (visit,) = arrive(alice)
     arrive(alice, room=other)
     depart(visit)
@@ -255,7 +255,7 @@ def test_a_look_at_what_is_due_reads_none_who_are_present(
 
 
 def test_a_sweep_ends_in_time_and_the_next_goes_on(room, alice, bob, arrive, depart):
-    attic = Room.objects.found("attic", alice)
+    attic = Room.objects.create_with_owner("attic", alice)
     depart(*arrive(alice, room=attic), *arrive(bob))
     pass_time(GRACE * 2)
     assert attendance.sweep(within=0) == 0

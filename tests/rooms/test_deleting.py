@@ -67,7 +67,7 @@ def test_no_door_leads_to_a_deleted_room(room, alice, bob, node, browse):
     client, lobby = browse(alice), "/rooms/lobby/"
     assert client.get(lobby).status_code == 200
     assert 'data-room="lobby"' in client.get("/rooms/").content.decode()
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     assert 'data-room="lobby"' in client.get("/rooms/other/").content.decode()
     room.delete_room(alice)
     for address in (lobby, f"{lobby}log/"):

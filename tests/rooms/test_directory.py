@@ -50,7 +50,7 @@ def small_pages(monkeypatch):
 @pytest.fixture
 def seven(db, alice, small_pages):
     for name in ("Cello", "bass", "alto", "drum", "flute", "bassoon", "Übung"):
-        Room.objects.found(name, alice)
+        Room.objects.create_with_owner(name, alice)
     return ["alto", "bass", "bassoon", "Cello", "drum", "flute", "Übung"]
 
 
@@ -155,7 +155,7 @@ def test_rooms_are_found_by_the_beginning_of_their_name(
 
 def test_a_search_has_pages_too(alice, small_pages, browse):
     make_rooms(8, alice)
-    Room.objects.found("other", alice)
+    Room.objects.create_with_owner("other", alice)
     html = browse(alice).get("/rooms/", {"q": "room", "mine": "1"}).content.decode()
     link = re.search(r'href="([^"]*)">More rooms', html)[1].replace("&amp;", "&")
     assert link == "?q=room&mine=1&after=room-3"

@@ -124,7 +124,10 @@ def test_time_follows_the_numbers_even_for_who_waited_for_the_lock(room, alice):
 def test_two_writers_of_the_same_rooms_do_not_wait_for_each_other_for_ever(alice):
     from rooms.models import Room
 
-    one, two = Room.objects.found("one", alice), Room.objects.found("two", alice)
+    one, two = (
+        Room.objects.create_with_owner("one", alice),
+        Room.objects.create_with_owner("two", alice),
+    )
     faults = []
 
     def write(*room_ids):

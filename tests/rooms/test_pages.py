@@ -129,7 +129,7 @@ def test_a_first_name_taken_a_moment_ago_is_a_sentence(db, client, monkeypatch):
 
 
 def test_home_is_the_room_one_was_in_last(room, alice, browse):
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     client = browse(alice)
     assert client.get("/").headers["Location"] == "/rooms/"
     for one in (room, other, room):
@@ -188,7 +188,7 @@ def cards(answer):
 def test_the_list_counts_who_is_here_and_who_is_a_member(
     room, alice, bob, stranger, node, browse
 ):
-    Room.objects.found("quiet", alice)
+    Room.objects.create_with_owner("quiet", alice)
     come_in(room, alice, node)
     come_in(room, bob, node)
     come_in(room, bob, node)  # a second tab
@@ -200,7 +200,7 @@ def test_the_list_counts_who_is_here_and_who_is_a_member(
 
 def test_the_fullest_room_comes_first(room, alice, bob, node, browse):
     for name in ("aaa", "bbb"):
-        Room.objects.found(name, alice)
+        Room.objects.create_with_owner(name, alice)
     assert list(cards(browse(bob).get("/rooms/"))) == ["aaa", "bbb", "lobby"]
     come_in(room, bob, node)
     assert list(cards(browse(bob).get("/rooms/"))) == ["lobby", "aaa", "bbb"]
@@ -219,7 +219,9 @@ def test_an_archived_room_is_not_in_the_list_but_can_be_read(
 
 
 def test_nothing_in_the_list_is_markup(alice, browse):
-    Room.objects.found("loud", alice, topic="<script>alert(1)</script> {{ 7|add:1 }}")
+    Room.objects.create_with_owner(
+        "loud", alice, topic="<script>alert(1)</script> {{ 7|add:1 }}"
+    )
     page = text(browse(alice).get("/rooms/"))
     assert "&lt;script&gt;alert(1)&lt;/script&gt; {{ 7|add:1 }}" in page
 
@@ -229,7 +231,7 @@ def test_the_list_takes_as_many_queries_for_twelve_rooms_as_for_one(
     count, alice, bob, node, browse, django_assert_num_queries
 ):
     for nth in range(count):
-        room = Room.objects.found(f"room-{nth}", alice)
+        room = Room.objects.create_with_owner(f"room-{nth}", alice)
         room.admit(bob)
         come_in(room, bob, node)
     client = browse(bob)
@@ -389,7 +391,7 @@ def test_of_two_who_take_one_name_at_once_one_has_it(alice, bob):
         answers[person] = client.post("/rooms/new/", {"name": "tea"})
 
     with transaction.atomic():
-        Room.objects.found("tea", alice)
+        Room.objects.create_with_owner("tea", alice)
         threads = at_once(make, alice, bob)
         wait_for_locks(2)
         transaction.set_rollback(True)
@@ -418,7 +420,7 @@ def test_a_room_is_found_by_any_way_of_writing_its_name(address, room, alice, br
 
 
 def test_a_name_of_another_script_is_found_as_browsers_write_it(alice, browse):
-    Room.objects.found("Чтение", alice)
+    Room.objects.create_with_owner("Чтение", alice)
     address = "/rooms/%D1%87%D1%82%D0%B5%D0%BD%D0%B8%D0%B5/"
     assert Room.objects.get().get_absolute_url() == address
     assert "<bdi>Чтение</bdi>" in text(browse(alice).get(address))

@@ -23,7 +23,7 @@ def three_a_day(settings):
 
 def make(person, *names):
     for name in names:
-        Room.objects.found(name, person)
+        Room.objects.create_with_owner(name, person)
 
 
 def pass_time(**span):

@@ -95,7 +95,7 @@ def test_it_counts_from_the_last_kick(removed, alice, bob):
 
 
 def test_it_holds_for_that_person_and_that_room_alone(removed, alice, bob, carol):
-    other = Room.objects.found("other", alice)
+    other = Room.objects.create_with_owner("other", alice)
     other.admit(bob)
     removed.part(carol)
     removed.admit(carol)

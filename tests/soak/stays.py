@@ -189,7 +189,7 @@ def furnish(users, owner, count):
     """So many rooms, with all of them in each; their slugs (sync)."""
     slugs = []
     for nth in range(count):
-        room = Room.objects.found(f"room{nth}", owner)
+        room = Room.objects.create_with_owner(f"room{nth}", owner)
         for user in users:
             room.admit(user)
         slugs.append(room.slug)

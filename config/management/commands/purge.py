@@ -6,7 +6,7 @@ from accounts.models import Session
 from accounts.security_record import SecurityRecord
 from config.backup.progress import Progress
 from rooms.models import Event, Node, Room, Visit
-from rooms.models.room import KEPT_DELETED
+from rooms.moderation import KEPT_DELETED
 from rooms.purging import claim, delete_in_batches, remove
 
 

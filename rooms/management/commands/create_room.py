@@ -23,7 +23,9 @@ class Command(BaseCommand):
         form = RoomForm({"name": name, "topic": topic})
         if not form.is_valid():
             raise CommandError(_first_error(form))
-        room = Room.objects.found(owner=person, by_operator=True, **form.cleaned_data)
+        room = Room.objects.create_with_owner(
+            owner=person, by_operator=True, **form.cleaned_data
+        )
         self.stdout.write(f"Made the room {room.name}, owned by {person.username}.")
 
 
