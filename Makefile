@@ -19,16 +19,16 @@ test: .venv/dev ## Run all tests
 	$(VENV)/python -m pytest
 
 fuzz: .venv/dev ## Send a million odd frames to a server; look for what is slow to render
-	$(VENV)/python -m tests.fuzz
+	$(VENV)/python -m tests.lab.fuzz
 
 soak: .venv/dev ## Have people come and go for ten minutes; tell what the server keeps
-	$(VENV)/python -m tests.soak
+	$(VENV)/python -m tests.lab.soak
 
 bench: .venv/bench ## Measure it beside its rivals, and write docs/BENCHMARKS.md
-	$(VENV)/python -m tests.bench
+	$(VENV)/python -m tests.lab.bench
 
 faults: .venv/dev ## Hurt the deployed system for an hour, and look for lost words
-	$(VENV)/python -m tests.faults $(FAULTS)
+	$(VENV)/python -m tests.lab.faults $(FAULTS)
 
 check: .venv/dev ## Look for faults without running anything
 	$(VENV)/ruff format --check

@@ -1,0 +1,39 @@
+"""The page that a run ends with."""
+
+import pytest
+
+from tests.lab.faults import report, tale
+from tests.lab.faults.checker import check
+
+
+@pytest.fixture
+def verdict():
+    return check(tale.good().records)
+
+
+def test_a_green_run_says_so(verdict):
+    page = report.page(verdict)
+    assert "**4 faults: 0 lost, 0 doubled, 0 gaps.** Every invariant held." in page
+    assert "| N5 | kill -9 of PostgreSQL | 1 |" in page
+
+
+def test_a_red_run_says_what_did_not_hold():
+    told = tale.good()
+    told.find("ok", key="a4")["seq"] += 1
+    page = report.page(check(told.records))
+    assert "1 lost" in page
+    assert "**Did not hold: I1.**" in page
+    assert "- a4 was acknowledged as #14 in lobby" in page
+
+
+def test_the_results_go_into_the_page_of_the_docs(verdict, tmp_path, monkeypatch):
+    page = tmp_path / "RELIABILITY.md"
+    page.write_text(report.PAGE.read_text())
+    monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr("tests.docs.PICTURES", tmp_path / "pictures")
+    for _time in range(2):
+        report.write(verdict)
+    assert page.read_text().count("4 faults: 0 lost") == 1
+    assert page.read_text().startswith("# Reliability")
+    found = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert found == ["faults-recovery.svg", "faults-timeline.svg"]
