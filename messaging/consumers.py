@@ -20,8 +20,7 @@ from messaging.database import LOST, run_in_database
 from messaging.live import background, runtime
 from messaging.live.limits import MAX_UNANSWERED
 from messaging.protocol import BadFrame, Close
-from messaging.writing.queue import Unknown
-from messaging.writing.requests import Arrive, Depart, Say
+from messaging.writing.requests import EnterRoom, ExitRoom, PostMessage, Unknown
 from messaging.writing.turns import Turn
 from rooms.models import Room
 from rooms.models.attendance import Cause
@@ -239,7 +238,7 @@ class RoomConsumer(PersonConsumer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.arrival = None
+        self.entry = None
         self.room_id = None
         self._seen = None  # the number from which it has to be sent the log
         self._cause = Cause.TIMED_OUT
@@ -260,7 +259,7 @@ class RoomConsumer(PersonConsumer):
             raise Shut(Close.NO_SUCH_ROOM, _("There is no such room."))
         async with asyncio.timeout(2 * ANSWER_WITHIN):
             node_id = await live.presence.node_id()
-            self.arrival = await self._arrive(Arrive(self.room_id, self.user, node_id))
+            self.entry = await self._arrive(EnterRoom(self.room_id, self.user, node_id))
             self._seen = await live.hub.join(self, self.room_id, cursor)
 
     async def catch_up(self):
@@ -272,9 +271,9 @@ class RoomConsumer(PersonConsumer):
         except TimeoutError:
             raise Shut(Close.TOO_SLOW, TOO_SLOW) from None
 
-    async def _arrive(self, draft):
+    async def _arrive(self, request):
         """Come in. Who is cut off while waiting must not stay behind as a ghost."""
-        arriving = asyncio.ensure_future(runtime.current().writer.write(draft))
+        arriving = asyncio.ensure_future(runtime.current().writer.write(request))
         try:
             return await asyncio.shield(arriving)
         except asyncio.CancelledError:
@@ -283,14 +282,14 @@ class RoomConsumer(PersonConsumer):
 
     def _depart_late(self, arriving):
         if not arriving.cancelled() and not arriving.exception():
-            self.arrival = arriving.result()
+            self.entry = arriving.result()
             self.gone()
 
     def gone(self):
         super().gone()
-        arrival, self.arrival = self.arrival, None
-        if arrival:
-            departure = Depart(self.room_id, arrival.visit_id, self._cause)
+        entry, self.entry = self.entry, None
+        if entry:
+            departure = ExitRoom(self.room_id, entry.visit_id, self._cause)
             background.start(runtime.current().writer.write(departure))
 
     async def disconnect(self, code):
@@ -355,7 +354,7 @@ class RoomConsumer(PersonConsumer):
         """Have it rendered, then written when it is its turn; its number."""
         live = runtime.current()
         html = await live.rendering.to_html(self.user.pk, speech.body)
-        say = Say(
+        say = PostMessage(
             self.room_id, self.user, key, speech.body, speech.me, epoch=epoch, html=html
         )
         await turn.come()

@@ -3,7 +3,7 @@
 Neither the event loop nor asgiref's one shared thread ever waits for PostgreSQL, so a
 slow statement delays nobody but who asked for it. A thread keeps its connection from
 job to job: giving it back to the pool, with the check and set-up that follow, took a
-quarter of a transaction's time. A line that breaks costs one job, of unknown fate.
+quarter of a transaction's time. A line that breaks costs one job, of unknown outcome.
 """
 
 import asyncio

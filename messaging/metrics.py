@@ -24,7 +24,7 @@ SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10)
 
 # Writing
 BATCH = Histogram(
-    "rollcall_batch_drafts", "Drafts that one transaction wrote.", buckets=SIZES
+    "rollcall_batch_requests", "Requests that one transaction wrote.", buckets=SIZES
 )
 ACK = Histogram(
     "rollcall_ack_seconds", "From a post's coming in to its answer.", buckets=SECONDS
@@ -91,7 +91,7 @@ PAGES_REFUSED = Counter(
 # Looked up when they are asked for
 SOCKETS = Gauge("rollcall_sockets", "Open sockets of people who are signed in.")
 ROOMS = Gauge("rollcall_rooms", "Rooms that this process keeps the live end of.")
-WAITING = Gauge("rollcall_writer_waiting", "Drafts that wait to be written.")
+WAITING = Gauge("rollcall_writer_waiting", "Requests that wait to be written.")
 LOCKED = Gauge("rollcall_rooms_locked", "Rooms that somebody else holds the lock of.")
 PAGES_WAITING = Gauge(
     "rollcall_pages_waiting", "Requests for pages that wait for their turn."

@@ -55,7 +55,7 @@ OF_VISITORS = (
     "sockets",
     "signed-in browsers",
     "connections",
-    "drafts waiting",
+    "requests waiting",
     "work in background",
     "open visits",
 )

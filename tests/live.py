@@ -164,7 +164,7 @@ class Page(Line):
         return [frame for frame in self.frames if frame.get("key") == key]
 
     async def say(self, body, key=None):
-        """Say it; its number."""
+        """Post it; its number."""
         answer = await self.post(body, key)
         assert answer["type"] == "ack", answer
         return answer["seq"]

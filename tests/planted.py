@@ -63,7 +63,7 @@ def answers_twice():
 def stores_what_it_refuses():
     from messaging.consumers import RoomConsumer
     from messaging.live import runtime
-    from messaging.writing.requests import Say
+    from messaging.writing.requests import PostMessage
     from rooms.rights import Refused
 
     receive = RoomConsumer.receive
@@ -74,7 +74,7 @@ def stores_what_it_refuses():
             key = f"{time.monotonic_ns()}"
             with suppress(Refused):  # who was put out meanwhile
                 await runtime.current().writer.write(
-                    Say(self.room_id, self.user, key, "all the same")
+                    PostMessage(self.room_id, self.user, key, "all the same")
                 )
 
     RoomConsumer.receive = storing
@@ -83,8 +83,8 @@ def stores_what_it_refuses():
 def stores_another_text():
     from messaging import consumers
 
-    say = consumers.Say
-    consumers.Say = lambda room, user, key, body, *rest, **named: say(
+    say = consumers.PostMessage
+    consumers.PostMessage = lambda room, user, key, body, *rest, **named: say(
         room, user, key, body.replace("\u200b", ""), *rest, **named
     )
 

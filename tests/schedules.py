@@ -21,7 +21,7 @@ from messaging.live import hub, ring
 from messaging.live.hub import Hub
 from messaging.live.ring import Rings
 from messaging.protocol import Cursor
-from messaging.writing.requests import Arrival
+from messaging.writing.requests import Entry
 
 EPOCH, ROOM = "epoch", 1
 ALICE, BOB = (
@@ -165,7 +165,7 @@ class World:
         page has seen all that there is, elsewhere.)"""
 
         def join():
-            if socket.arrival:
+            if socket.entry:
                 after = None if socket.start is None else Cursor(EPOCH, socket.start)
                 self._start(self.join(socket, after))
 
@@ -174,7 +174,7 @@ class World:
     def arrive(self, socket, cursor):
         if any(hub.put_out_by(one) == socket.user.pk for one in self.log):
             return
-        socket.arrival = Arrival(1, "member", len(self.log), EPOCH)
+        socket.entry = Entry(1, "member", len(self.log), EPOCH)
         socket.start = len(self.log) if cursor == "head" else cursor
 
     def _start(self, work):
@@ -274,7 +274,7 @@ class Socket(Received):
         self.world, self.user, self.name = world, user, name
         self.session_hash = name
         self.waits = waits  # the names of those of its methods that take time
-        self.arrival = self.start = None
+        self.entry = self.start = None
         self.feed = self.frames = self.closed = None
         self.received = []
         world.hub.enroll(self)

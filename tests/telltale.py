@@ -80,7 +80,7 @@ def inside():
         "sockets": len(live.hub.sockets),
         "signed-in browsers": len(live.hub._by_session),
         "feeds": len(live.hub.feeds),
-        "drafts waiting": live.writer.waiting,
+        "requests waiting": live.writer.waiting,
         "work in background": len(background.running),
         "buckets": len(live.buckets),
         "connections": objects["Socket"] + objects["WebRequest"],

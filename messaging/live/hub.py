@@ -146,12 +146,12 @@ class Feed:
                     await socket.shut(Close.RESTART, _("The room starts anew."))
                 elif asked[socket] not in members:
                     await self._shut_out(socket)
-                elif socket.arrival:
+                elif socket.entry:
                     await self._reset(socket, reason)
 
     async def _reset(self, socket, reason: str) -> None:
         # From here on it is as if they had just come in: what puts them out is above.
-        socket.arrival = replace(socket.arrival, head=self.sent, epoch=self.epoch)
+        socket.entry = replace(socket.entry, head=self.sent, epoch=self.epoch)
         metrics.RESETS.labels(reason).inc()
         await socket.deliver(protocol.reset(reason, self.sent))
 
@@ -205,7 +205,7 @@ class Feed:
         """Close the sockets that a person opened before they were put out."""
         theirs = [s for s in self.sockets if user_id in (s.user.pk, EVERYBODY)]
         async for socket in in_turns(theirs):
-            if socket.arrival.head < self.sent:
+            if socket.entry.head < self.sent:
                 await self._shut_out(socket, user_id)
 
     async def _shut_out(self, socket, user_id: int | None = None) -> None:
@@ -247,7 +247,7 @@ class Feed:
         """Take a socket in. Returns the number from which `replay` has to go on; None
         where the person may not read on."""
         self.sockets.add(socket)
-        await self._reach(max(socket.arrival.head, cursor.seq if cursor else 0))
+        await self._reach(max(socket.entry.head, cursor.seq if cursor else 0))
         if who := await self._has_put_out(socket):
             await self._shut_out(socket, who)
             return None
@@ -275,7 +275,7 @@ class Feed:
     async def _has_put_out(self, socket) -> int | None:
         """The person's id, or EVERYBODY, if they were put out after they arrived and
         before the socket was here; what comes later is `_send_batch`'s to see."""
-        seen = socket.arrival.head
+        seen = socket.entry.head
         while seen < self.sent:
             since = await self._missed(seen, self.sent)
             for who in map(put_out_by, since):
@@ -317,7 +317,7 @@ class Feed:
                 "head": self.sent,
                 "floor": self.floor,
                 "room": self.room,
-                "you": {**protocol.person(socket.user), "role": socket.arrival.role},
+                "you": {**protocol.person(socket.user), "role": socket.entry.role},
                 "here": list(islice(self.here.values(), protocol.MAX_HERE)),
                 "here_count": len(self.here),
             }
@@ -384,10 +384,10 @@ class Hub:
         """Make a socket a view of a room, live once its feed has replayed from the
         number that is returned; None: it was closed."""
         socket.feed = feed = await self._feed(room_id)
-        if socket.arrival.epoch != feed.epoch:  # a backup was restored just now
+        if socket.entry.epoch != feed.epoch:  # a backup was restored just now
             # Whoever asks for it may be cut off; all the room's sockets need it whole.
             await asyncio.shield(background.start(feed.start_over("epoch")))
-        if socket.arrival.epoch != feed.epoch:  # let in by the log before the restore
+        if socket.entry.epoch != feed.epoch:  # let in by the log before the restore
             await socket.shut(Close.RESTART, _("The room starts anew."))
             return None
         return await feed.welcome(socket, cursor)

@@ -1,12 +1,12 @@
-"""The queues of what sockets write: many drafts in one transaction.
+"""The queues of what sockets have written: many requests in one transaction.
 
-A draft waits in a queue of the process. One task drains it: what arrived while the last
+A request waits in a queue of the process. One task drains it: what came while the last
 transaction ran is the next one, so the batch grows with the load and nothing waits for
 a timer.
 
-A draft has one of three fates: done (with its number), refused (nothing was stored, no
-number was taken), or unknown (the database did not answer; it may be stored). Who gets
-an unknown repeats the draft with the same key.
+A request has one of three outcomes: stored (with its number), refused (nothing was
+stored, no number was taken), or unknown (the database did not answer; it may be
+stored). Whoever gets an unknown repeats the request with the same key.
 """
 
 import asyncio
@@ -21,7 +21,13 @@ from django.utils.translation import gettext_lazy as _
 
 from messaging import metrics
 from messaging.database import LOST, run_in_database
-from messaging.writing.requests import Arrival, Arrive, Depart, Draft, write_batch
+from messaging.writing.requests import (
+    HeldVisits,
+    Place,
+    Unknown,
+    WriteRequest,
+    write_batch,
+)
 from rooms.models import attendance
 from rooms.models.log import locked, waited_in_vain
 from rooms.rights import Refused
@@ -31,15 +37,12 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 200
 MAX_WAITING = 5_000
 TRY_AGAIN = 1.0  # seconds
-THREADS_ASIDE = 2  # of the gateway's; so many locked rooms are waited for at a time
+THREADS_ASIDE = (
+    2  # of the database executor's; so many locked rooms are waited for at a time
+)
 
-Waiting = tuple[Draft, asyncio.Future, float]  # with the time since when
-Place = tuple[int, int]  # node's id, room's id: where a visit may be that nobody holds
+Waiting = tuple[WriteRequest, asyncio.Future, float]  # with the time since when
 OnLocked = Callable[[set[int]], None]
-
-
-class Unknown(Exception):
-    """The database did not answer: nobody can say whether the draft was stored."""
 
 
 class Locked(Exception):
@@ -55,24 +58,24 @@ class Writer:
     holds has one of its own until it is free, so that nobody waits but who has to."""
 
     def __init__(self) -> None:
-        self._visits: dict[int, int] = {}
+        self._visits: HeldVisits = {}
         self._shared = Queue(self._visits, self._set_aside)
         self._aside: dict[int, Aside] = {}  # {room's id: its queue}
         self._turns = asyncio.Semaphore(THREADS_ASIDE)
 
-    async def write(self, draft: Draft):
-        """Have the draft written. Returns when it is committed; raises Refused, or
+    async def write(self, request: WriteRequest):
+        """Have the request written. Returns when it is committed; raises Refused, or
         Unknown."""
-        return await self.take(draft)
+        return await self.take(request)
 
-    def take(self, draft: Draft) -> asyncio.Future:
-        """Put the draft in its queue. A future of what `write` returns or raises;
+    def take(self, request: WriteRequest) -> asyncio.Future:
+        """Put the request in its queue. A future of what `write` returns or raises;
         raises Refused where too much waits."""
-        queue = self._aside.get(draft.room_id, self._shared)
-        if len(queue) >= MAX_WAITING and not isinstance(draft, Depart):
+        queue = self._aside.get(request.room_id, self._shared)
+        if len(queue) >= MAX_WAITING and request.is_repeated:
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
-        queue.add([(draft, done, time.monotonic())])
+        queue.add([(request, done, time.monotonic())])
         return done
 
     @property
@@ -81,7 +84,7 @@ class Writer:
 
     @property
     def age(self) -> float:
-        """For how many seconds the oldest draft has waited in the queue that rooms
+        """For how many seconds the oldest request has waited in the queue that rooms
         share. (One of a locked room says nothing about the process.)"""
         return self._shared.age
 
@@ -109,18 +112,18 @@ class Writer:
         for one in waiting:
             self._aside[one[0].room_id].add([one])
         for place in doubtful:
-            self._aside[place[1]].add((), [place])
+            self._aside[place.room_id].add((), [place])
 
 
 class Queue:
-    """Drafts that wait, and the task that writes them, in their order."""
+    """Requests that wait, and the task that writes them, in their order."""
 
-    def __init__(self, visits: dict[int, int], on_locked: OnLocked) -> None:
+    def __init__(self, visits: HeldVisits, on_locked: OnLocked) -> None:
         self.draining: asyncio.Task | None = None
         self._on_locked = on_locked
         self._waiting: deque[Waiting] = deque()
         self._in_hand: list[Waiting] = []  # those that are being written
-        self._visits = visits  # {id: node's id}, all that sockets of the process hold
+        self._visits = visits  # of all queues of the process
         self._doubtful: set[Place] = set()
 
     def __len__(self) -> int:
@@ -128,7 +131,7 @@ class Queue:
 
     @property
     def age(self) -> float:
-        """For how many seconds the oldest of its drafts has waited to be written."""
+        """For how many seconds the oldest of its requests has waited to be written."""
         oldest = next(iter(self._in_hand or self._waiting), None)
         return time.monotonic() - oldest[2] if oldest else 0.0
 
@@ -142,7 +145,7 @@ class Queue:
         """Part from all that concerns these rooms."""
         taken = [one for one in self._waiting if one[0].room_id in rooms]
         kept = [one for one in self._waiting if one[0].room_id not in rooms]
-        doubtful = {place for place in self._doubtful if place[1] in rooms}
+        doubtful = {place for place in self._doubtful if place.room_id in rooms}
         self._waiting = deque(kept)
         self._doubtful -= doubtful
         return taken, doubtful
@@ -167,34 +170,23 @@ class Queue:
         self._in_hand = batch
         metrics.BATCH.observe(count)
         try:
-            fates = await _fates([draft for draft, _done, _since in batch])
+            outcomes = await _outcomes([request for request, _done, _since in batch])
         except Locked:
             self._waiting.extendleft(reversed(batch))
             raise
         finally:
             self._in_hand = []
-        self._settle(batch, fates)
+        self._settle(batch, outcomes)
 
-    def _settle(self, batch: list[Waiting], fates: list) -> None:
-        for (draft, done, _since), fate in zip(batch, fates, strict=True):
-            self._note(draft, fate)
-            _resolve(done, fate)
-
-    def _note(self, draft: Draft, fate) -> None:
-        """Know which visits are held, and where one may be stored that nobody holds."""
-        if isinstance(draft, Arrive):
-            if isinstance(fate, Arrival):
-                self._visits[fate.visit_id] = draft.node_id
-            elif isinstance(fate, Unknown):
-                self._doubtful.add((draft.node_id, draft.room_id))
-        elif isinstance(draft, Depart):
-            node_id = self._visits.pop(draft.visit_id, None)
-            if isinstance(fate, Unknown) and node_id is not None:
-                self._doubtful.add((node_id, draft.room_id))
+    def _settle(self, batch: list[Waiting], outcomes: list) -> None:
+        for (request, done, _since), outcome in zip(batch, outcomes, strict=True):
+            if doubt := request.note(outcome, self._visits):
+                self._doubtful.add(doubt)
+            _resolve(done, outcome)
 
     async def _disown(self) -> bool:
-        """Close the visits that batches of unknown fate may have left behind. No other
-        can come meanwhile: all of this process's for a room are written by one task."""
+        """Close the visits that batches of unknown outcome may have left behind. No
+        other can come meanwhile: one task writes all of this process's for a room."""
         places, held = list(self._doubtful), list(self._visits)
         rooms = {room_id for _node_id, room_id in places}
         try:
@@ -234,49 +226,49 @@ class Aside(Queue):
         self._is_locked = False
 
     def _ask_to_repeat(self, _rooms: set[int]) -> None:
-        """Of those who wait, only who has left waits on: nobody would repeat that."""
+        """Of what waits, only exits wait on: nobody would repeat those."""
         self._is_locked = True
         waiting, self._waiting = self._waiting, deque()
-        for draft, done, since in waiting:
-            if isinstance(draft, Depart):
-                self._waiting.append((draft, done, since))
-            else:
+        for request, done, since in waiting:
+            if request.is_repeated:
                 _resolve(done, Refused("try_later", _("This room is busy.")))
+            else:
+                self._waiting.append((request, done, since))
 
 
-def _resolve(done: asyncio.Future, fate) -> None:
-    if done.done():  # whoever waited has gone; the draft was written all the same
+def _resolve(done: asyncio.Future, outcome) -> None:
+    if done.done():  # whoever waited has gone; the request was written all the same
         return
-    if isinstance(fate, Exception):
-        done.set_exception(fate)
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
     else:
-        done.set_result(fate)
+        done.set_result(outcome)
 
 
-async def _fates(drafts: list[Draft]) -> list:
-    """What became of each draft; raises Locked. One bad draft never costs another."""
-    rooms = {draft.room_id for draft in drafts}
+async def _outcomes(requests: list[WriteRequest]) -> list:
+    """That of each request; raises Locked. One bad request never costs another."""
+    rooms = {request.room_id for request in requests}
     try:
-        return await run_in_database(_unless_locked, rooms, write_batch, drafts)
+        return await run_in_database(_unless_locked, rooms, write_batch, requests)
     except Locked:
         raise
     except LOST as error:
-        logger.warning("a batch of %d is of unknown fate: %s", len(drafts), error)
-        return [Unknown() for _ in drafts]
+        logger.warning("a batch of %d is of unknown outcome: %s", len(requests), error)
+        return [Unknown() for _ in requests]
     except Exception:
-        if len(drafts) == 1:
-            logger.exception("a draft could not be written")
+        if len(requests) == 1:
+            logger.exception("a request could not be written")
             return [Unknown()]
-    logger.warning("a batch of %d failed; trying them one by one", len(drafts))
-    return [await _fate(draft) for draft in drafts]
+    logger.warning("a batch of %d failed; trying them one by one", len(requests))
+    return [await _outcome(request) for request in requests]
 
 
-async def _fate(draft: Draft):
+async def _outcome(request: WriteRequest):
     try:
-        (fate,) = await _fates([draft])
+        (outcome,) = await _outcomes([request])
     except Locked:  # others of its batch are written by now: it cannot wait with them
         return Unknown()
-    return fate
+    return outcome
 
 
 def _unless_locked(rooms: set[int], write, *args):

@@ -29,7 +29,7 @@ from messaging.models import Message
 from messaging.rendering import stored
 from messaging.rendering.markdown import to_html
 from messaging.rendering.plain import to_plain_html
-from messaging.writing.requests import Arrive, Say, write_batch
+from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Event, Head, Installation, Node, Room, Visit
 from tests.conftest import database_url
 from tests.servers import ROOT, own_environment, wait_until
@@ -55,8 +55,10 @@ def talk(room, bob):
 
 
 def say(room, user, body, key=None):
-    (fate,) = write_batch([Say(room.pk, user, key or f"{random.random()}", body)])
-    return fate
+    (outcome,) = write_batch(
+        [PostMessage(room.pk, user, key or f"{random.random()}", body)]
+    )
+    return outcome
 
 
 def backup(file):
@@ -171,7 +173,7 @@ def test_what_we_made_ourselves_is_clean(room, bob, monkeypatch):
     for nth, body in enumerate(MARKED_UP):
         for make in (to_html, to_plain_html):
             key = f"{nth} {make.__name__}"
-            write_batch([Say(room.pk, bob, key, body, html=make(body))])
+            write_batch([PostMessage(room.pk, bob, key, body, html=make(body))])
     looked_at = []
     assert stored.clean_all(looked_at.append) == 0
     assert sum(looked_at) == stored.count_marked_up() > len(MARKED_UP)
@@ -197,11 +199,11 @@ def test_the_epoch_is_new(talk, file):
 def test_ids_are_not_given_twice(talk, file, bob, node):
     """A running server knows visits and rooms by their ids."""
     backup(file)
-    (coming,) = write_batch([Arrive(talk.pk, bob, node.pk)])
+    (coming,) = write_batch([EnterRoom(talk.pk, bob, node.pk)])
     attic = Room.objects.create_with_owner("attic", bob)
     restore(file, "--yes")
     node = Node.objects.create(name="new")
-    (again,) = write_batch([Arrive(talk.pk, bob, node.pk)])
+    (again,) = write_batch([EnterRoom(talk.pk, bob, node.pk)])
     assert again.visit_id > coming.visit_id
     assert Room.objects.create_with_owner("cellar", bob).pk > attic.pk
 
@@ -209,13 +211,13 @@ def test_ids_are_not_given_twice(talk, file, bob, node):
 def test_who_was_here_has_left_and_servers_find_themselves_unknown(
     talk, file, alice, bob, node
 ):
-    write_batch([Arrive(talk.pk, bob, node.pk)])
+    write_batch([EnterRoom(talk.pk, bob, node.pk)])
     a_while_ago = timezone.now() - timedelta(minutes=1)
     Visit.objects.unsettled().update(opened_at=a_while_ago)
     Node.objects.filter(pk=node.pk).update(heartbeat=a_while_ago)
     backup(file)
     later = Node.objects.create(name="later")
-    write_batch([Arrive(talk.pk, alice, later.pk)])
+    write_batch([EnterRoom(talk.pk, alice, later.pk)])
     restore(file, "--yes")
     assert history.here(talk.pk) == []
     assert Head.objects.get(room=talk).here == 0
@@ -234,7 +236,9 @@ def test_a_backup_while_people_talk_ends_at_one_moment(talk, file, alice, bob):
 
     def chatter(person):
         while not going.is_set():
-            said[person.pk] += len(write_batch([Say(talk.pk, person, key(), "…")] * 1))
+            said[person.pk] += len(
+                write_batch([PostMessage(talk.pk, person, key(), "…")] * 1)
+            )
         connections.close_all()
 
     threads = [threading.Thread(target=chatter, args=[one]) for one in (alice, bob)]

@@ -199,7 +199,7 @@ async def test_what_people_write_is_in_no_line_of_the_log(serve, room, bob, form
     await sync_to_async(server.stop)()
     assert MARK not in server.log
     [told] = [line for line in server.log.splitlines() if "IntegrityError" in line]
-    assert "a draft could not be written" in told
+    assert "a request could not be written" in told
     assert "violates check constraint" in told
     if form == "json":
         assert json.loads(told).keys() == {

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import Session
 from accounts.security_record import SecurityRecord
 from messaging.models import Message
-from messaging.writing.requests import Arrive, write_batch
+from messaging.writing.requests import EnterRoom, write_batch
 from rooms.models import Event, Head, Membership, Node, Room, Visit
 from rooms.models.room import RoomQuerySet
 from rooms.purging import claim, remove
@@ -39,7 +39,7 @@ def purge(*options):
 def past(talk, bob, node, browse):
     """An old visit and one that is not over, of old servers; and two sign-ins."""
     long_ago = timezone.now() - timedelta(days=100)
-    write_batch([Arrive(talk.pk, bob, node.pk)])
+    write_batch([EnterRoom(talk.pk, bob, node.pk)])
     Visit.objects.filter(node=node).update(opened_at=long_ago)
     Visit.objects.filter(settled=True, room=talk).update(closed_at=timezone.now())
     old = Visit.objects.filter(settled=True).exclude(room=talk)

@@ -10,7 +10,7 @@ from accounts.models import User
 from messaging import check_log
 from messaging.demo import PEOPLE, ROOMS
 from messaging.models import Message
-from messaging.writing.requests import Arrive, Depart, Say, write_batch
+from messaging.writing.requests import EnterRoom, ExitRoom, PostMessage, write_batch
 from rooms.models import Event, Head, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Role
@@ -120,9 +120,9 @@ def test_people_talk_on_in_the_rooms_of_the_demo(db, node):
     run("seed_demo", "--days", "1", "--lines", "2")
     room = Room.objects.named("lobby").get()
     owner = room.memberships.get(role=Role.OWNER).user
-    (arrival,) = write_batch([Arrive(room.pk, owner, node.pk)])
-    write_batch([Say(room.pk, owner, "key", "hello")])
-    write_batch([Depart(room.pk, arrival.visit_id, Cause.SIGNED_OUT)])
+    (entry,) = write_batch([EnterRoom(room.pk, owner, node.pk)])
+    write_batch([PostMessage(room.pk, owner, "key", "hello")])
+    write_batch([ExitRoom(room.pk, entry.visit_id, Cause.SIGNED_OUT)])
     assert_sound()
 
 
@@ -156,21 +156,21 @@ def talk(transactional_db, room, alice, bob, carol, node):
     other = Room.objects.create_with_owner("other", alice)
     one, two, _three = write_batch(
         [
-            Arrive(room.pk, alice, node.pk),
-            Arrive(room.pk, bob, node.pk),
-            Arrive(other.pk, alice, node.pk),
+            EnterRoom(room.pk, alice, node.pk),
+            EnterRoom(room.pk, bob, node.pk),
+            EnterRoom(other.pk, alice, node.pk),
         ]
     )
     write_batch(
         [
-            Say(room.pk, alice, "a1", "hello"),
-            Say(room.pk, bob, "b1", "hello"),
-            Say(other.pk, alice, "a2", "hello"),
+            PostMessage(room.pk, alice, "a1", "hello"),
+            PostMessage(room.pk, bob, "b1", "hello"),
+            PostMessage(other.pk, alice, "a2", "hello"),
         ]
     )
-    write_batch([Depart(room.pk, one.visit_id, Cause.SIGNED_OUT)])
+    write_batch([ExitRoom(room.pk, one.visit_id, Cause.SIGNED_OUT)])
     room.set_topic("News", alice)
-    write_batch([Say(room.pk, bob, "b2", "bye")])
+    write_batch([PostMessage(room.pk, bob, "b2", "bye")])
     return room
 
 

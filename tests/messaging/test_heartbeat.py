@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from messaging.live.heartbeat import Presence
-from messaging.writing.requests import Arrive, write_batch
+from messaging.writing.requests import EnterRoom, write_batch
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 from rooms.models.log import writing
@@ -59,7 +59,7 @@ def rooms_with_something_due(owner, count):
     rooms = [
         Room.objects.create_with_owner(f"room-{nth}", owner) for nth in range(count)
     ]
-    write_batch([Arrive(room.pk, owner, node.pk) for room in rooms])
+    write_batch([EnterRoom(room.pk, owner, node.pk) for room in rooms])
     Node.objects.filter(pk=node.pk).update(stopped_at=Now())
     return rooms
 

@@ -18,7 +18,7 @@ from messaging.live import background
 from messaging.live.hub import MAX_GAP, Hub
 from messaging.live.ring import Rings
 from messaging.protocol import Cursor
-from messaging.writing.requests import Arrival, Say, write_batch
+from messaging.writing.requests import Entry, PostMessage, write_batch
 from rooms.models import Event, Head, Installation, Room
 from tests.schedules import Received, make_feed, replayed
 
@@ -30,7 +30,7 @@ class Reader(Received):
 
     def __init__(self, user, role="member", head=0):
         self.user = user
-        self.arrival = Arrival(visit_id=1, role=role, head=head, epoch="")
+        self.entry = Entry(visit_id=1, role=role, head=head, epoch="")
         self.frames = None  # no frame writer: delivered one by one
         self.received = []
         self.closed = None
@@ -60,7 +60,7 @@ async def join(feed, reader, cursor):
 def say(room, user, count, tag=""):
     """Records of `count` new messages, stored, and not yet told to any hub."""
     keys = [f"{tag}{random.getrandbits(64)}" for _nth in range(count)]
-    seqs = write_batch([Say(room.pk, user, key, "hi") for key in keys])
+    seqs = write_batch([PostMessage(room.pk, user, key, "hi") for key in keys])
     return history.records(room.pk, seqs[0], seqs[-1])
 
 
@@ -302,7 +302,7 @@ async def test_after_a_restore_a_kick_is_above_where_one_came_in(
 
 async def test_who_was_let_in_before_a_restore_comes_again(hub, feed, room, bob):
     reader = Reader(bob, head=99)
-    reader.arrival = Arrival(visit_id=1, role="member", head=99, epoch="before")
+    reader.entry = Entry(visit_id=1, role="member", head=99, epoch="before")
     await hub.join(reader, room.pk, None)
     assert reader.closed == 1012
     assert reader.received == []
@@ -370,7 +370,7 @@ async def test_who_comes_in_after_a_restore_sees_the_new_log(hub, feed, room, bo
     await sync_to_async(go_back)(room, 3)
     new = await sync_to_async(Installation.current)()
     reader = Reader(bob)
-    reader.arrival = Arrival(visit_id=1, role="member", head=3, epoch=new.epoch)
+    reader.entry = Entry(visit_id=1, role="member", head=3, epoch=new.epoch)
     await hub.join(reader, room.pk, Cursor("before", 4))
     assert (reader.received[0]["epoch"], reader.received[0]["head"]) == (new.epoch, 3)
     assert reader.of_type("reset") == [{"type": "reset", "reason": "epoch", "head": 3}]
@@ -427,13 +427,13 @@ async def test_nothing_of_before_comes_after_a_reset(feed, room, bob):
 async def test_the_fold_of_the_log_is_what_a_fresh_load_shows(
     feed, room, alice, bob, carol, node
 ):
-    from messaging.writing.requests import Arrive, Depart
+    from messaging.writing.requests import EnterRoom, ExitRoom
 
     def come_and_go():
         _, bobs, _ = write_batch(
-            [Arrive(room.pk, user, node.pk) for user in (alice, bob, carol)]
+            [EnterRoom(room.pk, user, node.pk) for user in (alice, bob, carol)]
         )
-        write_batch([Depart(room.pk, bobs.visit_id, "signed out")])
+        write_batch([ExitRoom(room.pk, bobs.visit_id, "signed out")])
         room.give_role(carol, "member", by=alice)
         return room.set_topic("News", by=alice).seq
 
@@ -459,7 +459,7 @@ def test_reader_is_like_a_socket():
 async def test_who_is_put_out_before_they_are_here_does_not_read_on(
     room, alice, bob, stranger
 ):
-    """Their arrival is stored, then comes the kick, and then the room is opened."""
+    """Their entry is stored, then comes the kick, and then the room is opened."""
     arrived = (await Head.objects.aget(room=room)).seq
     await sync_to_async(room.kick)(bob, by=alice)
     feed = await make_feed(room)
@@ -496,7 +496,7 @@ async def test_the_ring_holds_a_bounded_number_of_bytes(feed, room, bob, monkeyp
 def say_long(room, user, count):
     """As `say`, of 20 KB each."""
     keys = [f"{random.getrandbits(64)}" for _nth in range(count)]
-    seqs = write_batch([Say(room.pk, user, key, "x" * 8_000) for key in keys])
+    seqs = write_batch([PostMessage(room.pk, user, key, "x" * 8_000) for key in keys])
     events = Event.objects.of(room.pk).between(seqs[0], seqs[-1])
     return [Record.of(line) for line in history.lines(events)]
 
@@ -626,7 +626,7 @@ async def test_one_who_gives_up_leaves_the_room_open_to_the_others(room, alice, 
     epoch = (await sync_to_async(Installation.current)()).epoch
     readers = [Reader(user) for user in (alice, bob, bob)]
     for reader in readers:
-        reader.arrival = Arrival(1, "member", 4, epoch)
+        reader.entry = Entry(1, "member", 4, epoch)
     async with events_locked():
         joinings = [
             asyncio.create_task(hub.join(reader, room.pk, None)) for reader in readers
@@ -654,7 +654,7 @@ async def test_one_who_gives_up_leaves_a_fresh_start_whole(hub, feed, room, alic
     await sync_to_async(Installation.renew)()
     late = Reader(bob)
     epoch = (await sync_to_async(Installation.current)()).epoch
-    late.arrival = Arrival(1, "member", 4, epoch)
+    late.entry = Entry(1, "member", 4, epoch)
     async with events_locked():
         joining = asyncio.create_task(hub.join(late, room.pk, None))
         await first_gives_up([joining])

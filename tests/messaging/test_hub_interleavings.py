@@ -70,7 +70,7 @@ def faults(world):
             yield f"it broke: {task}"
     out = next((one.seq for one in world.log if one.kind == "kick"), None)
     for socket in world.sockets:
-        if socket.arrival is None:
+        if socket.entry is None:
             wrong = socket.received and "was refused, and got something"
         elif out and socket.user is BOB:
             wrong = of_who_is_out(socket, out)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from messaging import history
-from messaging.writing.requests import Arrive, Say, write_batch
+from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Installation, Room
 from tests.cast import make_person
 from tests.live import Page, sign_in
@@ -24,10 +24,10 @@ LOG = "/rooms/lobby/log/"
 
 
 def say(room, person, *bodies):
-    """Say it all; the numbers."""
+    """Post it all; the numbers."""
     start = room.events.count()
     return write_batch(
-        [Say(room.pk, person, f"k{start}-{n}", b) for n, b in enumerate(bodies)]
+        [PostMessage(room.pk, person, f"k{start}-{n}", b) for n, b in enumerate(bodies)]
     )
 
 
@@ -182,7 +182,7 @@ def test_a_page_names_few_of_many_who_are_present(room, alice, bob, node, browse
     people = [make_person(f"person{nth}") for nth in range(210)]
     for person in people:
         room.admit(person)
-    write_batch([Arrive(room.pk, person, node.pk) for person in people])
+    write_batch([EnterRoom(room.pk, person, node.pk) for person in people])
     shown = page_data(browse(bob).get("/rooms/lobby/").content.decode())
     assert [one["id"] for one in shown["here"]] == [one.pk for one in people[:200]]
     assert shown["here_count"] == 210
@@ -385,7 +385,7 @@ def enlarge(room, alice, bob, node):
     people = [make_person(f"person{nth}") for nth in range(40)]
     for person in people:
         room.admit(person)
-    write_batch([Arrive(room.pk, person, node.pk) for person in people])
+    write_batch([EnterRoom(room.pk, person, node.pk) for person in people])
     for person in people:
         say(room, person, "one", "two", "three", "four", "five")
     for nth in range(10):

@@ -64,8 +64,8 @@ async def test_talk_is_counted_and_timed(server, room, alice, bob):
     assert 0 < during["rollcall_ack_seconds_sum"] < 5
     assert 5 <= during["rollcall_delivery_seconds_count"] <= 7  # two came in
     assert 0 < during["rollcall_delivery_seconds_sum"] < 1
-    assert during["rollcall_batch_drafts_sum"] == 7
-    assert 6 <= during["rollcall_batch_drafts_count"] <= 7
+    assert during["rollcall_batch_requests_sum"] == 7
+    assert 6 <= during["rollcall_batch_requests_count"] <= 7
     waits = "rollcall_database_wait_seconds_count"
     assert during[waits] > before[waits] + 7
     assert during["process_resident_memory_bytes"] > 10_000_000
@@ -90,8 +90,8 @@ async def test_a_crowd_of_posts_is_one_batch(serve, room, bob):
     async with Page(server, room, await sign_in(bob)) as page:
         await asyncio.gather(*(page.say(f"at once {nth}") for nth in range(30)))
     metrics = await scrape(server)
-    assert metrics["rollcall_batch_drafts_count"] < 20
-    assert metrics["rollcall_batch_drafts_sum"] >= 31
+    assert metrics["rollcall_batch_requests_count"] < 20
+    assert metrics["rollcall_batch_requests_sum"] >= 31
 
 
 # Without PostgreSQL, or without some of it ----------------------------------------
@@ -101,7 +101,7 @@ async def test_what_postgresql_does_not_answer_is_unknown(serve, room, bob, post
     server = serve(DATABASE_POOL=20)
     async with Page(server, room, await sign_in(bob)) as page:
         await page.say("before")
-        batches = "rollcall_batch_drafts_count"
+        batches = "rollcall_batch_requests_count"
         before = (await scrape(server))[batches]
         postgres.pause()
         try:

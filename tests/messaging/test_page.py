@@ -8,7 +8,7 @@ from django.test import Client
 from playwright.sync_api import expect
 
 from messaging.rendering.markdown import to_html
-from messaging.writing.requests import Say, write_batch
+from messaging.writing.requests import PostMessage, write_batch
 from rooms.models import Room
 from tests.cast import make_person
 
@@ -100,7 +100,9 @@ def talk(room, user, count):
     """Messages `line 1` … straight into the log."""
     for start in range(1, count + 1, 100):
         numbers = range(start, min(start + 100, count + 1))
-        write_batch([Say(room.pk, user, f"old-{n}", f"line {n}") for n in numbers])
+        write_batch(
+            [PostMessage(room.pk, user, f"old-{n}", f"line {n}") for n in numbers]
+        )
 
 
 def test_two_people_talk(visit, room, alice, bob):
@@ -169,7 +171,7 @@ def test_long_messages_load_by_scrolling_back_though_fewer_come_at_a_time(
     visit, room, alice
 ):
     says = [
-        Say(room.pk, alice, f"long-{n}", f"line {n} " + "<" * 7_000)
+        PostMessage(room.pk, alice, f"long-{n}", f"line {n} " + "<" * 7_000)
         for n in range(1, 81)
     ]
     write_batch(says)
@@ -452,7 +454,7 @@ def test_the_page_works_by_keyboard_alone(visit, room, alice):
 def test_nothing_overflows(visit, room, alice, scheme, width):
     write_batch(
         [
-            Say(room.pk, alice, key, text, html=to_html(text))
+            PostMessage(room.pk, alice, key, text, html=to_html(text))
             for key, text in {
                 "wide": "```\n" + "x" * 400 + "\n```",
                 "long": "w" * 1_000,

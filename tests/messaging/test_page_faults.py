@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from messaging import protocol
 from messaging.protocol import Close
-from messaging.writing.requests import Say, write_batch
+from messaging.writing.requests import PostMessage, write_batch
 from rooms.models import Event
 from rooms.models.attendance import Cause
 from rooms.rights import Role
@@ -278,7 +278,7 @@ def test_who_came_while_the_newest_page_was_loaded_is_here(enter, room, alice, b
     one.page.route("**/log/**", lambda route: waiting.append(route))
     one.browser_side.send(protocol.reset("gap", one.numbers()[-1]).decode())
     two = enter(bob, room)
-    write_batch([Say(room.pk, alice, f"k{n}", f"line {n}") for n in range(60)])
+    write_batch([PostMessage(room.pk, alice, f"k{n}", f"line {n}") for n in range(60)])
     expect(two.said("line 59")).to_have_count(1)
     one.page.wait_for_timeout(2_000)  # until it has heard of them, too
     (request,) = waiting
@@ -324,7 +324,9 @@ def test_an_event_of_a_newer_server_has_a_line_too(enter, room, alice):
 
 
 def test_a_long_log_is_drawn_in_pieces_and_left_by_one_click(enter, room, alice):
-    write_batch([Say(room.pk, alice, f"k{n}", f"line {n}") for n in range(1_000)])
+    write_batch(
+        [PostMessage(room.pk, alice, f"k{n}", f"line {n}") for n in range(1_000)]
+    )
     tab = enter(alice, room)
     head, most = tab.numbers()[-1], 0
     beginning = tab.page.locator("#beginning")

@@ -11,7 +11,7 @@ from django.conf import settings
 from messaging import history
 from messaging.models import Message
 from messaging.rendering.markdown import MAX_HTML, to_html
-from messaging.writing.requests import Say, write_batch
+from messaging.writing.requests import PostMessage, write_batch
 from tests import gauges
 from tests.live import sign_in
 
@@ -31,7 +31,7 @@ def fill(room, user):
     assert 50_000 < len(html.encode()) <= MAX_HTML
     for start in range(0, MESSAGES, 50):
         keys = [f"key-{nth}" for nth in range(start, start + 50)]
-        write_batch([Say(room.pk, user, key, BODY) for key in keys])
+        write_batch([PostMessage(room.pk, user, key, BODY) for key in keys])
     Message.objects.update(html=html)
     last = history.records(room.pk, MESSAGES, MESSAGES)[0]
     assert len(last.json) > 85_000

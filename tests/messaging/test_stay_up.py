@@ -19,7 +19,7 @@ from messaging.live.hub import Hub
 from messaging.live.limits import ENTERING, Gate
 from messaging.models import Message
 from messaging.protocol import RETURN_WITHIN
-from messaging.writing.requests import Say, write_batch
+from messaging.writing.requests import PostMessage, write_batch
 from rooms.models import Event, Installation, Node, Visit
 from rooms.models.attendance import DEAD_AFTER
 from rooms.rights import Refused
@@ -168,7 +168,9 @@ async def test_who_asks_for_a_replay_and_does_not_read_keeps_nobody_out(
     serve, room, alice, bob
 ):
     server = serve(SOCKETS_PER_PERSON=2 * ENTERING)
-    says = [Say(room.pk, alice, f"long-{nth}", "x" * 8_000) for nth in range(400)]
+    says = [
+        PostMessage(room.pk, alice, f"long-{nth}", "x" * 8_000) for nth in range(400)
+    ]
     await sync_to_async(write_batch)(says)
     session, other = await sign_in(bob), await sign_in(alice)
     epoch = (await sync_to_async(Installation.current)()).epoch
@@ -189,7 +191,9 @@ async def test_who_asks_for_a_replay_and_does_not_read_keeps_nobody_out(
 
 async def test_who_reads_slowly_gets_a_whole_replay(serve, room, alice, bob):
     server = serve()
-    says = [Say(room.pk, alice, f"long-{nth}", "x" * 8_000) for nth in range(400)]
+    says = [
+        PostMessage(room.pk, alice, f"long-{nth}", "x" * 8_000) for nth in range(400)
+    ]
     await sync_to_async(write_batch)(says)
     epoch = (await sync_to_async(Installation.current)()).epoch
     session, frames = await sign_in(bob), []

@@ -1,4 +1,4 @@
-"""Many drafts, one transaction; and whatever is repeated is stored once."""
+"""Many requests, one transaction; and whatever is repeated is stored once."""
 
 import asyncio
 import random
@@ -16,15 +16,21 @@ from hypothesis import strategies as st
 
 from messaging import check_log
 from messaging.models import Message
-from messaging.writing.queue import MAX_BATCH, MAX_WAITING, Unknown, Writer
-from messaging.writing.requests import Arrive, Depart, Say, write_batch
+from messaging.writing.queue import MAX_BATCH, MAX_WAITING, Writer
+from messaging.writing.requests import (
+    EnterRoom,
+    ExitRoom,
+    PostMessage,
+    Unknown,
+    write_batch,
+)
 from rooms.models import Event, Head, Installation, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Refused
 
 
-def code(fate):
-    return fate.code if isinstance(fate, Refused) else fate
+def code(outcome):
+    return outcome.code if isinstance(outcome, Refused) else outcome
 
 
 def assert_sound():
@@ -33,13 +39,15 @@ def assert_sound():
 
 
 def test_what_was_said_takes_the_next_numbers_in_order(room, alice, bob):
-    fates = write_batch(
+    outcomes = write_batch(
         [
-            Say(room.pk, alice, "a", "**one**"),
-            Say(room.pk, bob, "b", "**two**", html="<p><strong>two</strong></p>"),
+            PostMessage(room.pk, alice, "a", "**one**"),
+            PostMessage(
+                room.pk, bob, "b", "**two**", html="<p><strong>two</strong></p>"
+            ),
         ]
     )
-    assert fates == [5, 6]
+    assert outcomes == [5, 6]
     one, two = Message.objects.order_by("event__seq")
     assert (one.body, one.html) == ("**one**", "<p>**one**</p>")
     assert (two.body, two.html) == ("**two**", "<p><strong>two</strong></p>")
@@ -47,7 +55,7 @@ def test_what_was_said_takes_the_next_numbers_in_order(room, alice, bob):
 
 
 def test_a_repeated_post_gets_the_number_it_has(room, bob):
-    again = [Say(room.pk, bob, "k", "hi") for _nth in range(100)]
+    again = [PostMessage(room.pk, bob, "k", "hi") for _nth in range(100)]
     assert write_batch(again) == [5] * 100
     assert write_batch(again) == [5] * 100
     assert Message.objects.count() == 1
@@ -55,64 +63,68 @@ def test_a_repeated_post_gets_the_number_it_has(room, bob):
 
 def test_what_was_meant_for_a_log_before_a_restore_is_not_written(room, bob):
     epoch = Installation.current().epoch
-    assert write_batch([Say(room.pk, bob, "k", "hi", epoch=epoch)]) == [5]
+    assert write_batch([PostMessage(room.pk, bob, "k", "hi", epoch=epoch)]) == [5]
     Installation.renew()
     for name in ("k", "l"):
-        (fate,) = write_batch([Say(room.pk, bob, name, "hi", epoch=epoch)])
-        assert code(fate) == "try_later"
+        (outcome,) = write_batch([PostMessage(room.pk, bob, name, "hi", epoch=epoch)])
+        assert code(outcome) == "try_later"
     assert room.events.count() == 5
 
 
 def test_a_key_stands_for_one_message(room, alice, bob):
     other = Room.objects.create_with_owner("other", bob)
-    write_batch([Say(room.pk, bob, "k", "hi")])
-    fates = write_batch(
+    write_batch([PostMessage(room.pk, bob, "k", "hi")])
+    outcomes = write_batch(
         [
-            Say(room.pk, bob, "k", "something else"),
-            Say(other.pk, bob, "k", "hi"),
-            Say(room.pk, bob, "k", "hi", me=True),
-            Say(room.pk, alice, "k", "hi"),  # another author's keys are their own
+            PostMessage(room.pk, bob, "k", "something else"),
+            PostMessage(other.pk, bob, "k", "hi"),
+            PostMessage(room.pk, bob, "k", "hi", me=True),
+            PostMessage(
+                room.pk, alice, "k", "hi"
+            ),  # another author's keys are their own
         ]
     )
-    assert [code(fate) for fate in fates] == ["key_reused"] * 3 + [6]
+    assert [code(outcome) for outcome in outcomes] == ["key_reused"] * 3 + [6]
 
 
 def test_a_refused_post_takes_no_number(room, bob, stranger):
-    fates = write_batch(
+    outcomes = write_batch(
         [
-            Say(room.pk, stranger, "s", "let me in"),
-            Say(room.pk, bob, "b", "hi"),
-            Say(999_999, bob, "c", "nowhere"),
+            PostMessage(room.pk, stranger, "s", "let me in"),
+            PostMessage(room.pk, bob, "b", "hi"),
+            PostMessage(999_999, bob, "c", "nowhere"),
         ]
     )
-    assert [code(fate) for fate in fates] == ["not_allowed", 5, "not_allowed"]
+    assert [code(outcome) for outcome in outcomes] == ["not_allowed", 5, "not_allowed"]
     assert not Message.objects.filter(author=stranger).exists()
 
 
 def test_who_was_kicked_cannot_speak_above_the_kick(room, alice, bob):
     kick = room.kick(bob, by=alice)
-    (fate,) = write_batch([Say(room.pk, bob, "k", "one more thing")])
-    assert code(fate) == "not_allowed"
+    (outcome,) = write_batch([PostMessage(room.pk, bob, "k", "one more thing")])
+    assert code(outcome) == "not_allowed"
     assert not room.events.filter(seq__gt=kick.seq, kind="message").exists()
 
 
 def test_who_was_deactivated_cannot_speak(room, bob):
     type(bob).objects.filter(pk=bob.pk).update(is_active=False)
-    (fate,) = write_batch([Say(room.pk, bob, "k", "hello?")])
-    assert code(fate) == "not_allowed"
+    (outcome,) = write_batch([PostMessage(room.pk, bob, "k", "hello?")])
+    assert code(outcome) == "not_allowed"
 
 
 def test_an_archived_room_is_silent(room, alice, bob):
     room.archive(by=alice)
-    (fate,) = write_batch([Say(room.pk, bob, "k", "hello?")])
-    assert code(fate) == "archived"
+    (outcome,) = write_batch([PostMessage(room.pk, bob, "k", "hello?")])
+    assert code(outcome) == "archived"
 
 
 def test_a_batch_has_a_fixed_number_of_statements(
     room, alice, bob, node, django_assert_num_queries
 ):
     def said(count):
-        return [Say(room.pk, bob, f"{count}-{nth}", "hi") for nth in range(count)]
+        return [
+            PostMessage(room.pk, bob, f"{count}-{nth}", "hi") for nth in range(count)
+        ]
 
     # Begin, lock, rights, keys, 2 × store, commit.
     with django_assert_num_queries(7):
@@ -121,7 +133,9 @@ def test_a_batch_has_a_fixed_number_of_statements(
         write_batch(said(200))
     # Begin, lock, rights, node, who is here, visits, store, commit.
     with django_assert_num_queries(8):
-        write_batch([Arrive(room.pk, alice, node.pk), Arrive(room.pk, bob, node.pk)])
+        write_batch(
+            [EnterRoom(room.pk, alice, node.pk), EnterRoom(room.pk, bob, node.pk)]
+        )
 
 
 # The queue ------------------------------------------------------------------------
@@ -131,48 +145,48 @@ def test_a_batch_has_a_fixed_number_of_statements(
 async def test_one_bad_draft_costs_no_other(room, bob):
     """A NUL cannot be stored; the protocol refuses it, so this stands for any fault."""
     writer = Writer()
-    drafts = [Say(room.pk, bob, f"k{nth}", "hi") for nth in range(5)]
-    drafts[2].body = "a\x00b"
-    fates = await asyncio.gather(
-        *(writer.write(draft) for draft in drafts), return_exceptions=True
+    requests = [PostMessage(room.pk, bob, f"k{nth}", "hi") for nth in range(5)]
+    requests[2].body = "a\x00b"
+    outcomes = await asyncio.gather(
+        *(writer.write(request) for request in requests), return_exceptions=True
     )
-    assert [fate for fate in fates if isinstance(fate, int)] == [5, 6, 7, 8]
-    assert isinstance(fates[2], Exception)
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [5, 6, 7, 8]
+    assert isinstance(outcomes[2], Exception)
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_what_waits_is_written_together(room, bob, monkeypatch):
     sizes = []
 
-    def counted(drafts):
-        sizes.append(len(drafts))
-        return write_batch(drafts)
+    def counted(requests):
+        sizes.append(len(requests))
+        return write_batch(requests)
 
     monkeypatch.setattr("messaging.writing.queue.write_batch", counted)
     writer = Writer()
-    drafts = [Say(room.pk, bob, f"k{nth}", "hi") for nth in range(500)]
-    seqs = await asyncio.gather(*(writer.write(draft) for draft in drafts))
+    requests = [PostMessage(room.pk, bob, f"k{nth}", "hi") for nth in range(500)]
+    seqs = await asyncio.gather(*(writer.write(request) for request in requests))
     assert seqs == list(range(5, 505))
     assert sizes == [200, 200, 100]
 
 
 async def test_a_full_queue_answers_at_once(monkeypatch):
-    async def never(drafts):
+    async def never(requests):
         await asyncio.sleep(60)
 
-    monkeypatch.setattr("messaging.writing.queue._fates", never)
+    monkeypatch.setattr("messaging.writing.queue._outcomes", never)
     writer = Writer()
     waiting = []
     for count in (MAX_WAITING, MAX_BATCH):  # the first batch leaves the queue at once
         for nth in range(count):
-            draft = Say(1, None, str(nth), "hi")
-            waiting.append(asyncio.create_task(writer.write(draft)))
+            request = PostMessage(1, None, str(nth), "hi")
+            waiting.append(asyncio.create_task(writer.write(request)))
         await asyncio.sleep(0.1)
     with pytest.raises(Refused) as refused:
-        await writer.write(Say(1, None, "k", "hi"))
+        await writer.write(PostMessage(1, None, "k", "hi"))
     assert refused.value.code == "busy"
     # Who is gone is gone: nobody would ask again.
-    waiting.append(asyncio.create_task(writer.write(Depart(1, 1, Cause.CLOSED))))
+    waiting.append(asyncio.create_task(writer.write(ExitRoom(1, 1, Cause.CLOSED))))
     await asyncio.sleep(0.1)
     assert not waiting[-1].done()
     for task in waiting:
@@ -180,12 +194,12 @@ async def test_a_full_queue_answers_at_once(monkeypatch):
     writer._shared.draining.cancel()
 
 
-def store_and_fall_silent(drafts):
-    write_batch(drafts)
+def store_and_fall_silent(requests):
+    write_batch(requests)
     raise OperationalError("the line broke as it committed")
 
 
-def fall_silent(drafts):
+def fall_silent(requests):
     raise OperationalError("the line broke before it committed")
 
 
@@ -199,10 +213,10 @@ async def test_a_coming_of_unknown_fate_leaves_no_ghost(
     room, alice, bob, node, monkeypatch
 ):
     writer = Writer()
-    held = await writer.write(Arrive(room.pk, bob, node.pk))
+    held = await writer.write(EnterRoom(room.pk, bob, node.pk))
     monkeypatch.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
     with pytest.raises(Unknown):
-        await writer.write(Arrive(room.pk, alice, node.pk))
+        await writer.write(EnterRoom(room.pk, alice, node.pk))
     assert await sync_to_async(Visit.objects.count)() == 2
     await writer.finish()
     assert await open_visits() == [held.visit_id]
@@ -213,11 +227,11 @@ async def test_a_going_of_unknown_fate_is_made_good(
     room, alice, bob, node, monkeypatch
 ):
     writer = Writer()
-    held = await writer.write(Arrive(room.pk, bob, node.pk))
-    gone = await writer.write(Arrive(room.pk, alice, node.pk))
+    held = await writer.write(EnterRoom(room.pk, bob, node.pk))
+    gone = await writer.write(EnterRoom(room.pk, alice, node.pk))
     monkeypatch.setattr("messaging.writing.queue.write_batch", fall_silent)
     with pytest.raises(Unknown):
-        await writer.write(Depart(room.pk, gone.visit_id, Cause.CLOSED))
+        await writer.write(ExitRoom(room.pk, gone.visit_id, Cause.CLOSED))
     await writer.finish()
     assert await open_visits() == [held.visit_id]
 
@@ -272,16 +286,16 @@ async def say(writer, room, user, key):
     """(the code or number that a post gets, after how many seconds)"""
     began = time.monotonic()
     try:
-        fate = await writer.write(Say(room.pk, user, key, "hi"))
+        outcome = await writer.write(PostMessage(room.pk, user, key, "hi"))
     except Refused as refused:
-        fate = refused.code
-    return fate, time.monotonic() - began
+        outcome = refused.code
+    return outcome, time.monotonic() - began
 
 
 async def is_quick(writer, room, user, *keys):
     """Posts are written, none of them after more than half a second."""
     told = [await say(writer, room, user, key) for key in keys]
-    return all(isinstance(fate, int) and seconds < 0.5 for fate, seconds in told)
+    return all(isinstance(outcome, int) and seconds < 0.5 for outcome, seconds in told)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -290,10 +304,10 @@ async def test_a_locked_room_lets_only_its_own_wait(
 ):
     writer = Writer()
     free = await room_of(bob, "free")
-    gone = await writer.write(Arrive(room.pk, alice, node.pk))
+    gone = await writer.write(EnterRoom(room.pk, alice, node.pk))
     release = await sync_to_async(hold)(room)
     leaving = asyncio.create_task(
-        writer.write(Depart(room.pk, gone.visit_id, Cause.CLOSED))
+        writer.write(ExitRoom(room.pk, gone.visit_id, Cause.CLOSED))
     )
     first = await asyncio.gather(
         say(writer, room, bob, "k"), say(writer, free, bob, "f0")
@@ -318,7 +332,7 @@ async def test_a_locked_room_lets_only_its_own_wait(
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_locked_room_without_drafts_is_not_forgotten(room, bob, hold, patient):
-    """Aside nothing waits; and still the next draft must not stop the others."""
+    """Aside nothing waits; and still the next request must not stop the others."""
     writer = Writer()
     free = await room_of(bob, "free")
     await sync_to_async(hold)(room)
@@ -335,12 +349,12 @@ async def test_a_lock_that_is_let_go_costs_nothing_but_time(room, bob, hold, pat
     writer = Writer()
     free = await room_of(bob, "free")
     release = await sync_to_async(hold)(room)
-    drafts = [
-        Say(one.pk, bob, f"{one.pk}-{nth}", "hi")
+    requests = [
+        PostMessage(one.pk, bob, f"{one.pk}-{nth}", "hi")
         for nth in range(300)
         for one in (room, free)
     ]
-    tasks = [asyncio.create_task(writer.write(draft)) for draft in drafts]
+    tasks = [asyncio.create_task(writer.write(request)) for request in requests]
     await asyncio.sleep(1.5)
     assert await asyncio.gather(*tasks[1::2]) == list(range(2, 302))
     assert not any(task.done() for task in tasks[::2])
@@ -357,10 +371,10 @@ async def test_of_two_locked_rooms_the_one_that_is_free_goes_on(
     other = await room_of(bob, "other")
     await sync_to_async(hold)(room)
     release = await sync_to_async(hold)(other)
-    fates = await asyncio.gather(
+    outcomes = await asyncio.gather(
         say(writer, room, bob, "k"), say(writer, other, bob, "o")
     )
-    assert [fate for fate, _seconds in fates] == ["try_later"] * 2
+    assert [outcome for outcome, _seconds in outcomes] == ["try_later"] * 2
     await sync_to_async(release)()
     held = asyncio.create_task(say(writer, room, bob, "k"))
     assert await is_quick(writer, other, bob, "o", "p", "q")
@@ -399,7 +413,7 @@ async def test_a_doubt_in_a_locked_room_keeps_no_other_waiting(
     with monkeypatch.context() as broken:
         broken.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
         with pytest.raises(Unknown):
-            await writer.write(Arrive(room.pk, alice, node.pk))
+            await writer.write(EnterRoom(room.pk, alice, node.pk))
         release = await sync_to_async(hold)(room)
     await say(writer, free, bob, "f0")
     assert await is_quick(writer, free, bob, "f1", "f2", "f3")
@@ -420,10 +434,10 @@ async def test_a_doubt_that_cannot_be_settled_stops_no_queue(
         broken.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
         broken.setattr("rooms.models.attendance.disown", fail)
         with pytest.raises(Unknown):
-            await writer.write(Arrive(room.pk, alice, node.pk))
+            await writer.write(EnterRoom(room.pk, alice, node.pk))
         await asyncio.sleep(0.1)
         broken.setattr("messaging.writing.queue.write_batch", write_batch)
-        await writer.write(Say(room.pk, bob, "k", "hi"))
+        await writer.write(PostMessage(room.pk, bob, "k", "hi"))
         assert len(await open_visits()) == 1
     await writer.finish()
     assert await open_visits() == []
@@ -451,30 +465,30 @@ def test_32_writers_at_once(seed, alice, bob, carol, node):
             connection.close()
 
     def step(dice):
-        drafts = [draft(dice) for _nth in range(dice.randint(1, 12))]
+        requests = [request(dice) for _nth in range(dice.randint(1, 12))]
         try:
-            fates = write_batch(drafts)
+            outcomes = write_batch(requests)
         except ZeroDivisionError:
             return
         with lock:
-            for one, fate in zip(drafts, fates, strict=True):
-                if isinstance(one, Say) and isinstance(fate, int):
-                    acks[one.user.pk, one.key].add((one.room_id, fate))
+            for one, outcome in zip(requests, outcomes, strict=True):
+                if isinstance(one, PostMessage) and isinstance(outcome, int):
+                    acks[one.user.pk, one.key].add((one.room_id, outcome))
 
-    def draft(dice):
+    def request(dice):
         room = dice.choice(rooms)
         user = dice.choice([alice, bob, carol])
         match dice.random():
             case chance if chance < 0.7:
                 key = f"key-{dice.randint(1, 150)}"
                 body = key if dice.random() < 0.95 else "another text"
-                return Say(rooms[hash(key) % 3].pk, user, key, body)
+                return PostMessage(rooms[hash(key) % 3].pk, user, key, body)
             case chance if chance < 0.72:
                 return Failing(room.pk, user, "f", "never stored")
             case chance if chance < 0.9:
-                return Arrive(room.pk, user, node.pk)
+                return EnterRoom(room.pk, user, node.pk)
         visit = Visit.objects.filter(room=room).order_by("?").first()
-        return Depart(room.pk, visit.pk if visit else 0, Cause.SIGNED_OUT)
+        return ExitRoom(room.pk, visit.pk if visit else 0, Cause.SIGNED_OUT)
 
     threads = [
         threading.Thread(target=work, args=[random.Random(dice.random())])
@@ -493,8 +507,8 @@ def test_32_writers_at_once(seed, alice, bob, carol, node):
     assert_sound()
 
 
-class Failing(Say):
-    """A draft in whose batch something goes wrong after its number was given."""
+class Failing(PostMessage):
+    """A request in whose batch something goes wrong after its number was given."""
 
     __slots__ = ()
 
@@ -525,11 +539,11 @@ def test_any_sequence_of_posts_ends_in_one_row_a_key(room, alice, bob, stranger,
     Head.objects.update(seq=4)
     expected = {}
     for name, key, body in posts:
-        (fate,) = write_batch([Say(room.pk, people[name], key, body)])
+        (outcome,) = write_batch([PostMessage(room.pk, people[name], key, body)])
         if name == "stranger":
-            assert code(fate) == "not_allowed"
+            assert code(outcome) == "not_allowed"
             continue
         seq, first = expected.setdefault((name, key), (4 + len(expected) + 1, body))
-        assert code(fate) == (seq if body == first else "key_reused")
+        assert code(outcome) == (seq if body == first else "key_reused")
     assert Head.objects.get(room=room).seq == 4 + len(expected)
     assert_sound()

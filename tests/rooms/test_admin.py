@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from messaging.writing.requests import Arrive, Depart, Say, write_batch
+from messaging.writing.requests import EnterRoom, ExitRoom, PostMessage, write_batch
 from rooms.forms import RoomNameField
 from rooms.models import Event, Head, Membership, Node, Room, Visit
 from rooms.models.attendance import Cause
@@ -43,11 +43,11 @@ def desk(admin, browse):
 @pytest.fixture
 def talk(room, alice, bob, node):
     """bob was in the lobby and talked; alice is there."""
-    (arrival, _other) = write_batch(
-        [Arrive(room.pk, bob, node.pk), Arrive(room.pk, alice, node.pk)]
+    (entry, _other) = write_batch(
+        [EnterRoom(room.pk, bob, node.pk), EnterRoom(room.pk, alice, node.pk)]
     )
-    write_batch([Say(room.pk, bob, "key", f"/me {SECRET} **{SECRET}**")])
-    write_batch([Depart(room.pk, arrival.visit_id, Cause.SIGNED_OUT)])
+    write_batch([PostMessage(room.pk, bob, "key", f"/me {SECRET} **{SECRET}**")])
+    write_batch([ExitRoom(room.pk, entry.visit_id, Cause.SIGNED_OUT)])
     return room
 
 
@@ -285,7 +285,7 @@ def make_member(room, name="ned"):
 
 
 def test_who_is_here_leaves_when_put_out_by_the_admin(talk, bob, node, do):
-    write_batch([Arrive(talk.pk, bob, node.pk)])
+    write_batch([EnterRoom(talk.pk, bob, node.pk)])
     do("kick", membership(talk, bob))
     kinds = [event.kind for event in talk.events.order_by("-seq")[:2]]
     assert kinds == ["leave", "kick"]

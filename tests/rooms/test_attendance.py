@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from messaging import check_log, history
-from messaging.writing.requests import Arrive, Depart, write_batch
+from messaging.writing.requests import EnterRoom, ExitRoom, write_batch
 from rooms.models import Event, Head, Node, Room, Visit, attendance
 from rooms.models.attendance import DEAD_AFTER, GRACE, Cause
 from rooms.models.log import timestamp, writing
@@ -31,8 +31,8 @@ def sound(db):
 def arrive(room, node):
     def arrive(*people, at=node, room=room):
         """They open the room's page; the ids of their visits."""
-        fates = write_batch([Arrive(room.pk, person, at.pk) for person in people])
-        return [fate.visit_id for fate in fates]
+        outcomes = write_batch([EnterRoom(room.pk, person, at.pk) for person in people])
+        return [outcome.visit_id for outcome in outcomes]
 
     return arrive
 
@@ -40,7 +40,7 @@ def arrive(room, node):
 @pytest.fixture
 def depart(room):
     def depart(*visits, cause=Cause.CLOSED):
-        write_batch([Depart(room.pk, visit, cause) for visit in visits])
+        write_batch([ExitRoom(room.pk, visit, cause) for visit in visits])
 
     return depart
 
@@ -298,11 +298,11 @@ def test_who_gives_up_membership_is_gone_at_once(room, bob, arrive):
 def test_who_was_put_out_does_not_come_in(room, alice, bob, node, settings):
     settings.KICK_SECONDS = 0
     room.kick(bob, by=alice)
-    (fate,) = write_batch([Arrive(room.pk, bob, node.pk)])
-    assert isinstance(fate, Refused)
+    (outcome,) = write_batch([EnterRoom(room.pk, bob, node.pk)])
+    assert isinstance(outcome, Refused)
     assert lines(room) == []
     room.admit(bob)
-    write_batch([Arrive(room.pk, bob, node.pk)])
+    write_batch([EnterRoom(room.pk, bob, node.pk)])
     assert lines(room) == [("bob", "enter")]
 
 
@@ -405,8 +405,8 @@ def test_a_server_that_was_declared_dead_finds_out_and_takes_nobody(
     silence(node)
     attendance.sweep()
     assert not node.beat()
-    (fate,) = write_batch([Arrive(room.pk, bob, node.pk)])
-    assert (fate.code, lines(room)) == ("try_later", [])
+    (outcome,) = write_batch([EnterRoom(room.pk, bob, node.pk)])
+    assert (outcome.code, lines(room)) == ("try_later", [])
     new = Node.objects.create(name=node.name)
     arrive(bob, at=new)
     assert here(room) == ["bob"]

@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from messaging import history
-from messaging.writing.requests import Arrive, Say, write_batch
+from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Head, Room, Visit
 from rooms.rights import Refused, Role
 from tests.config.test_backup import faults
@@ -13,8 +13,10 @@ from tests.rooms.test_rights import AS_JSON
 
 
 def say(room, user, body="hello"):
-    (fate,) = write_batch([Say(room.pk, user, f"{user}-{room.events.count()}", body)])
-    return fate
+    (outcome,) = write_batch(
+        [PostMessage(room.pk, user, f"{user}-{room.events.count()}", body)]
+    )
+    return outcome
 
 
 def delete(browser, room):
@@ -78,9 +80,12 @@ def test_no_door_leads_to_a_deleted_room(room, alice, bob, node, browse):
     for act in ("join", "leave", "kick", "topic", "clear", "restore", "role", "delete"):
         answer = client.post(f"{lobby}{act}/", {"user": "bob", "seq": 1}, **AS_JSON)
         assert (answer.status_code, answer.json()["code"]) == (404, "no_such_room")
-    for draft in (Say(room.pk, bob, "key", "hi"), Arrive(room.pk, bob, node.pk)):
-        (fate,) = write_batch([draft])
-        assert fate.code == "not_allowed"
+    for request in (
+        PostMessage(room.pk, bob, "key", "hi"),
+        EnterRoom(room.pk, bob, node.pk),
+    ):
+        (outcome,) = write_batch([request])
+        assert outcome.code == "not_allowed"
     with pytest.raises(Room.DoesNotExist):
         history.opening(room.pk)
 
@@ -113,7 +118,7 @@ def test_its_name_stays_taken(room, alice, browse):
 
 
 def test_who_was_there_has_left_and_nobody_is_counted(room, alice, bob, carol, node):
-    write_batch([Arrive(room.pk, one, node.pk) for one in (bob, carol, bob)])
+    write_batch([EnterRoom(room.pk, one, node.pk) for one in (bob, carol, bob)])
     room.delete_room(alice)
     said = [(event.kind, event.data) for event in room.events.order_by("-seq")[:3]]
     assert sorted(kind for kind, _data in said) == ["delete_room", "leave", "leave"]
@@ -125,7 +130,7 @@ def test_who_was_there_has_left_and_nobody_is_counted(room, alice, bob, carol, n
 
 def test_to_put_many_out_takes_as_many_statements_as_one(room, alice, bob, node):
     def statements(people):
-        write_batch([Arrive(room.pk, one, node.pk) for one in people])
+        write_batch([EnterRoom(room.pk, one, node.pk) for one in people])
         with CaptureQueriesContext(connection) as captured:
             room.delete_room(alice)
         Room.everything.update(deleted_at=None)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.utils import timezone
 
-from messaging.writing.requests import Arrive, Say, write_batch
+from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Event, Room
 from rooms.rights import Act, Refused, Role, may, rights
 from tests.cast import make_person
@@ -159,8 +159,8 @@ def test_an_act_nobody_knows_is_refused(alice, admin):
 
 VERBS = {
     "join": lambda world, by: world.room.admit(by),
-    "read": lambda world, by: write(Arrive(world.room.pk, by, world.node.pk)),
-    "post": lambda world, by: write(Say(world.room.pk, by, "key", "hello")),
+    "read": lambda world, by: write(EnterRoom(world.room.pk, by, world.node.pk)),
+    "post": lambda world, by: write(PostMessage(world.room.pk, by, "key", "hello")),
     "leave": lambda world, by: world.room.part(by),
     "topic": lambda world, by: world.room.set_topic("News", by),
     "kick": lambda world, by: world.room.kick(world.ned, by),
@@ -182,10 +182,10 @@ def recover(room, by):
         Room.everything.filter(pk=room.pk).update(deleted_at=None)
 
 
-def write(draft):
-    (fate,) = write_batch([draft])
-    if isinstance(fate, Refused):
-        raise fate
+def write(request):
+    (outcome,) = write_batch([request])
+    if isinstance(outcome, Refused):
+        raise outcome
 
 
 @pytest.mark.parametrize("act", VERBS)
@@ -303,8 +303,8 @@ def test_the_log_is_for_members(world, browse):
 
 def test_who_is_here_and_what_was_said_is_for_members(world, browse):
     """The others are offered to join, and told how many are here, not who."""
-    write(Arrive(world.room.pk, world.ned, world.node.pk))
-    write(Say(world.room.pk, world.ned, "key", "the secret word"))
+    write(EnterRoom(world.room.pk, world.ned, world.node.pk))
+    write(PostMessage(world.room.pk, world.ned, "key", "the secret word"))
     for who in PEOPLE:
         answer = world.browser(who, browse).get("/rooms/lobby/")
         page = answer.content.decode()

@@ -260,12 +260,12 @@ def mass_return(stage, people=2000, behind=50):
     """All sockets come back at once, from cursors that are `behind` events old."""
     everybody = stage.people_in(people)
     room = stage.room("big", everybody)
-    from messaging.writing.requests import Say, write_batch
+    from messaging.writing.requests import PostMessage, write_batch
     from rooms.models import Installation
 
     for nth in range(behind):
         key = f"behind-{time.monotonic_ns()}-{nth}"
-        write_batch([Say(room.pk, everybody[0], key, "While you were away")])
+        write_batch([PostMessage(room.pk, everybody[0], key, "While you were away")])
     seq, epoch = head(room) - behind, Installation.current().epoch
     with stage.servers() as (server,):
         path = f"/ws/rooms/big/?after={seq}&epoch={epoch}"

@@ -32,32 +32,32 @@ def bug(name, breaks):
 
 @bug("ack before commit", "I1")
 def acknowledge_early():
-    from messaging.writing import queue
-    from messaging.writing import requests as batch
+    from messaging.writing.queue import Writer
+    from messaging.writing.requests import PostMessage
 
-    say, take = batch._say, queue.Writer.take
-    early = {}  # {draft: (loop, future)}
+    store, take = PostMessage.store, Writer.take
+    early = {}  # {request: (loop, future)}
 
-    def say_and_tell(log, drafts, standings):
-        fates = say(log, drafts, standings)
-        for draft, fate in fates.items():
-            if draft in early:
-                loop, future = early.pop(draft)
-                loop.call_soon_threadsafe(_resolve, future, fate)
-        time.sleep(MOMENT if drafts else 0)
-        return fates
+    def store_and_tell(cls, log, requests, standings):
+        outcomes = store(log, requests, standings)
+        for request, outcome in outcomes.items():
+            if request in early:
+                loop, future = early.pop(request)
+                loop.call_soon_threadsafe(_resolve, future, outcome)
+        time.sleep(MOMENT if requests else 0)
+        return outcomes
 
-    def take_early(self, draft):
-        if not isinstance(draft, batch.Say):
-            return take(self, draft)
+    def take_early(self, request):
+        if not isinstance(request, PostMessage):
+            return take(self, request)
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        early[draft] = loop, future
-        done = take(self, draft)
+        early[request] = loop, future
+        done = take(self, request)
         done.add_done_callback(lambda done: done.exception())
         return asyncio.ensure_future(_first(done, future))
 
-    batch._say, queue.Writer.take = say_and_tell, take_early
+    PostMessage.store, Writer.take = classmethod(store_and_tell), take_early
 
 
 async def _first(done, future):
@@ -65,11 +65,11 @@ async def _first(done, future):
     return future.result() if future.done() else done.result()
 
 
-def _resolve(future, fate):
-    if isinstance(fate, Exception):
-        future.set_exception(fate)
+def _resolve(future, outcome):
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
     else:
-        future.set_result(fate)
+        future.set_result(outcome)
 
 
 @bug("number from a sequence", "I4")
@@ -114,12 +114,12 @@ def read_rights_early():
     standings, write_batch = batch._standings, queue.write_batch
     read = threading.local()
 
-    def write_late(drafts):
-        read.standings = standings(drafts)
+    def write_late(requests):
+        read.standings = standings(requests)
         time.sleep(MOMENT)
-        return write_batch(drafts)
+        return write_batch(requests)
 
-    batch._standings = lambda drafts: read.standings
+    batch._standings = lambda requests: read.standings
     queue.write_batch = write_late
 
 
