@@ -34,7 +34,7 @@ def session_watch(get_response):
 def sign_out(get_response):
     """With a person goes what their browser keeps: what they typed. Cookies stay, for
     they tell a known browser. (Browsers heed this over https only;
-    static/js/sign-out.js does it everywhere.)"""
+    static/js/app/sign-out.js does it everywhere.)"""
 
     def middleware(request):
         was_signed_in = request.user.is_authenticated

@@ -218,7 +218,7 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
-        # Text becomes HTML by the policy of static/js/dom.js, and nowhere else.
+        # Text becomes HTML by the policy of static/js/ui/dom.js, and nowhere else.
         "require-trusted-types-for": ["'script'"],
         "trusted-types": ["rollcall"],
     }

@@ -431,7 +431,7 @@ export_nginx_values() {
     export SOCKETS_PER_ADDRESS=$sockets HANDSHAKES_PER_ADDRESS=10 DOORS_PER_ADDRESS=2
     export PAGES_PER_ADDRESS=$pages PAGES_AT_ONCE=$((pages * 4))
     # A process lets in some 300 a second. Nobody stands in line longer than 10 s, for a page
-    # gives up after 15 s (static/js/connection.js).
+    # gives up after 15 s (static/js/room/connection.js).
     export HANDSHAKES=$((processes * 200))
     export GATE_LINE=$((HANDSHAKES * 10))
 }

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SHEETS = sorted((ROOT / "static" / "css").glob("*.css"))
-MODULES = sorted((ROOT / "static" / "js").glob("*.js"))
+MODULES = sorted((ROOT / "static" / "js").rglob("*.js"))
 TOKENS = ROOT / "static" / "css" / "tokens.css"
 ICONS = ROOT / "static" / "img" / "icons.svg"
 
@@ -75,7 +75,7 @@ def test_every_static_file_that_a_template_names_is_there():
         for template in TEMPLATES
         for name in re.findall(r"\{% static '([^']+)' %\}", template.read_text())
     }
-    assert "js/main.js" in named
+    assert "js/app/main.js" in named
     assert [name for name in named if not (ROOT / "static" / name).is_file()] == []
 
 
@@ -119,6 +119,19 @@ def test_a_module_imports_by_bare_names_of_the_map(module):
     for name in named:
         assert f'"{name}": ' in import_map, name
     assert len(named) == len(re.findall(r"^import\b|\bimport\(", code, re.M))
+
+
+def test_parts_of_the_screen_know_nothing_of_rooms():
+    """What stands in ui/ serves any page: it imports only from its own folder."""
+    folder = ROOT / "static" / "js" / "ui"
+    own = {module.stem for module in folder.glob("*.js")}
+    named = {
+        name
+        for module in folder.glob("*.js")
+        for name in re.findall(r'from "rollcall/([^"]+)"', module.read_text())
+    }
+    assert "dom" in named
+    assert named <= own
 
 
 def test_markup_is_set_in_one_place():

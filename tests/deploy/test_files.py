@@ -272,7 +272,7 @@ def test_debians_own_redis_is_switched_off_and_ours_is_not():
 
 def test_nobody_waits_at_the_gate_for_longer_than_a_page_does():
     values = "name=a.b processes=3 sockets=50 pages=50; export_nginx_values; env"
-    page = (ROOT / "static" / "js" / "connection.js").read_text()
+    page = (ROOT / "static" / "js" / "room" / "connection.js").read_text()
     patience = int(re.search(r"HANDSHAKE = ([\d_]+)", page)[1]) / 1000
     for text in (in_install(values), COMPOSE):
         rate, line = (

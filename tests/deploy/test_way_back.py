@@ -12,7 +12,7 @@ from tests.deploy.conftest import settle
 from tests.deployment import DEPLOY
 from tests.servers import ROOT, own_environment
 
-MODULE = re.compile(r'"(/static/js/connection\.[0-9a-f]{12}\.js)"')
+MODULE = re.compile(r'"(/static/js/room/connection\.[0-9a-f]{12}\.js)"')
 LINK = re.compile(r'"(/static/[^"]+)"')
 
 
@@ -23,7 +23,7 @@ def lay_release(folder, edit=lambda text: text):
         if (ROOT / path).is_file() and not path.startswith("tests/"):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes((ROOT / path).read_bytes())
-    module = folder / "static" / "js" / "connection.js"
+    module = folder / "static" / "js" / "room" / "connection.js"
     module.write_text(edit(module.read_text()))
     for path in folder.rglob("*"):
         os.utime(path, (0, 0))

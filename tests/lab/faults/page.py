@@ -18,7 +18,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.lab.faults.cast import PASSWORD
 
-# As in static/js/connection.js and outbox.js. But a line counts as steady after
+# As in static/js/room/connection.js and outbox.js. But a line counts as steady after
 # seconds: the bench puts into minutes the faults of a year.
 FIRST_WAIT, LONGEST_WAIT, HANDSHAKE = 0.5, 30, 15
 STEADY = 2
