@@ -17,8 +17,11 @@ from asgiref.sync import sync_to_async
 
 from messaging import history
 from messaging.history import Record, Snapshot
+from messaging.live import feed as feeds
 from messaging.live import hub, ring
+from messaging.live.feed import Feed
 from messaging.live.hub import Hub
+from messaging.live.removals import removed_by
 from messaging.live.ring import Rings
 from messaging.protocol import Cursor
 from messaging.writing.requests import Entry
@@ -73,7 +76,8 @@ class World:
 
     def control(self, monkeypatch):
         """Stand between the hub and what it waits for."""
-        monkeypatch.setattr(hub, "run_in_database", self.read)
+        for module in (hub, feeds):
+            monkeypatch.setattr(module, "run_in_database", self.read)
         monkeypatch.setattr(hub.asyncio, "sleep", self.sleep)
 
     # What the hub asks ----------------------------------------------------------------
@@ -172,7 +176,7 @@ class World:
         return ("arrive", partial(self.arrive, socket, cursor)), ("join", join)
 
     def arrive(self, socket, cursor):
-        if any(hub.put_out_by(one) == socket.user.pk for one in self.log):
+        if any(removed_by(one) == socket.user.pk for one in self.log):
             return
         socket.entry = Entry(1, "member", len(self.log), EPOCH)
         socket.start = len(self.log) if cursor == "head" else cursor
@@ -245,7 +249,7 @@ class World:
 async def make_feed(room, rings=None):
     """A feed of the room, as a hub opens it."""
     opened = await sync_to_async(history.opening)(room.pk)
-    return hub.Feed(room.pk, *opened, rings or Rings())
+    return Feed(room.pk, *opened, rings or Rings())
 
 
 async def replayed(joining, socket, feed=None):

@@ -1,35 +1,34 @@
-"""One frame to many sockets, and which sockets those are."""
+"""One frame to many sockets."""
 
 import asyncio
-from collections import defaultdict
+import logging
+from collections.abc import Iterable
+
+from django.utils.translation import gettext_lazy as _
+
+from messaging.live import background
+from messaging.live.sockets import LiveSocket
+from messaging.protocol import Close
+
+logger = logging.getLogger(__name__)
 
 YIELD_EVERY = 100  # sockets written to before the loop may do something else
 
 
-async def write_to_all(sockets, frame: bytes) -> None:
-    """Send one frame to many; made ready once where the server can take it so."""
+async def write_to_all(sockets: Iterable[LiveSocket], frame: bytes) -> None:
+    """Send one frame to many; made ready once where the server can take it so. What
+    goes wrong with one socket closes that one."""
     wire = None
     for count, socket in enumerate(list(sockets), start=1):
-        if socket.frames is None:
-            await socket.deliver(frame)
-        else:
-            wire = wire or socket.frames.encode(frame)
-            socket.write(wire)
+        try:
+            if socket.frames is None:
+                await socket.deliver(frame)
+            else:
+                wire = wire or socket.frames.encode(frame)
+                socket.write(wire)
+        except Exception:
+            logger.exception("a socket could not be written to; it is closed")
+            starts_anew = socket.shut(Close.RESTART, _("Try again in a moment."))
+            background.start(starts_anew)
         if count % YIELD_EVERY == 0:
             await asyncio.sleep(0)
-
-
-class Groups(defaultdict):
-    """{key: set of sockets}, without empty sets."""
-
-    def __init__(self) -> None:
-        super().__init__(set)
-
-    def add(self, key, socket) -> None:
-        self[key].add(socket)
-
-    def drop(self, key, socket) -> None:
-        """As often as one likes."""
-        self[key].discard(socket)
-        if not self[key]:
-            del self[key]

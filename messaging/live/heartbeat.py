@@ -30,14 +30,15 @@ class Presence:
 
     def __init__(self, hub):
         self._hub = hub
-        self.node = None
+        self.node: Node | None = None
         self._known = asyncio.Event()
         self._beaten_at = -math.inf
         self._steady_since = 0.0
 
     async def node_id(self):
         """The id of this incarnation; waits until it has one."""
-        await self._known.wait()
+        while self.node is None:
+            await self._known.wait()
         return self.node.pk
 
     async def beat(self):

@@ -11,7 +11,8 @@ from itertools import islice
 
 from messaging import history, protocol
 from messaging.database import run_in_database
-from messaging.live.fanout import YIELD_EVERY, Groups, write_to_all
+from messaging.live.fanout import YIELD_EVERY, write_to_all
+from messaging.live.sockets import Groups, LiveSocket
 
 READ_AT_ONCE = 1_000  # rooms; if more are shown, the others are read at the next looks
 
@@ -22,7 +23,7 @@ class PresentCounts:
     """The counts that the sockets of one process are kept up to date with."""
 
     def __init__(self) -> None:
-        self._view: dict = {}  # {socket: View}
+        self._view: dict[LiveSocket, View] = {}  # {socket: View}
         self._viewers = Groups()  # {View: sockets}; many pages show the same rooms
         self._views: Counter[str] = Counter()  # {slug: how many views it is in}
         # {slug: count}; None where no such room is known. Read longest ago comes first.
@@ -32,7 +33,7 @@ class PresentCounts:
         """How many rooms are shown."""
         return len(self._counts)
 
-    async def show(self, socket, view: View) -> None:
+    async def show(self, socket: LiveSocket, view: View) -> None:
         """From now on the socket gets the counts of these rooms, and of no others. It
         is told at once what is known, the rest after the next look."""
         self.forget(socket)
@@ -47,7 +48,7 @@ class PresentCounts:
         }:
             await socket.deliver(protocol.present_counts(known))
 
-    def forget(self, socket) -> None:
+    def forget(self, socket: LiveSocket) -> None:
         """The socket shows nothing any more; as often as one likes."""
         view = self._view.pop(socket, None)
         if view is None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import weakref
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +20,7 @@ from rooms.rights import Refused
 logger = logging.getLogger(__name__)
 
 RESTART_AFTER = 1.0  # seconds
-COMMANDS_AT_ONCE = 2  # of the gateway's threads
+COMMANDS_AT_ONCE = 2  # of the database's threads
 
 
 class Runtime:
@@ -36,7 +36,8 @@ class Runtime:
         self.lag = LoopLag()
         self._acting = asyncio.Semaphore(COMMANDS_AT_ONCE)
         self.draining = False  # the process stops: nobody comes in any more
-        self.buckets = weakref.WeakValueDictionary()  # {user_id: Bucket}
+        # {user's id: Bucket}
+        self.buckets: WeakValueDictionary[int, Bucket] = WeakValueDictionary()
         hub, relay = self.hub, self.hub.relay
         metrics.watch(self)
         self._tasks = [

@@ -41,7 +41,6 @@ class WriteRequest:
     __slots__ = ()
     is_repeated: ClassVar = True  # by its sender, if it was not stored
     room_id: int
-    user: User | None  # whose rights are asked for; None needs none
 
     @classmethod
     def store(cls, log: Log, requests: list, standings: Standings) -> dict:
@@ -52,9 +51,15 @@ class WriteRequest:
         """Keep `held` up to date with an outcome; the Place where it leaves doubt."""
         return None
 
+
+class PersonsRequest(WriteRequest):
+    """One that takes a right of a person's in the room."""
+
+    __slots__ = ()
+    user: User
+
     def refusal(self, act: str, standings: Standings) -> Refused | None:
         """Why `user` may not do this; None if they may."""
-        assert self.user is not None
         standing = standings.get((self.room_id, self.user.pk))
         if standing is None or not may(standing, act, standing.role):
             return Refused("not_allowed", _("You are no member of this room."))
@@ -64,7 +69,7 @@ class WriteRequest:
 
 
 @dataclass(slots=True, eq=False)
-class PostMessage(WriteRequest):
+class PostMessage(PersonsRequest):
     """Somebody posts a message. Stored: its seq."""
 
     room_id: int
@@ -138,7 +143,7 @@ class Entry:
 
 
 @dataclass(slots=True, eq=False)
-class EnterRoom(WriteRequest):
+class EnterRoom(PersonsRequest):
     """A socket opens. Stored: an Entry."""
 
     room_id: int
@@ -183,7 +188,6 @@ class ExitRoom(WriteRequest):
     """A socket has closed, for a Cause. Stored: None."""
 
     is_repeated = False  # nobody is there to do it
-    user = None
     room_id: int
     visit_id: int
     cause: str
@@ -221,7 +225,7 @@ def write_batch(requests: list[WriteRequest]) -> list:
 
 def _standings(requests) -> Standings:
     """What the requests' people may do, read under the rooms' locks."""
-    asking = [request for request in requests if request.user is not None]
+    asking = [request for request in requests if isinstance(request, PersonsRequest)]
     if not asking:
         return {}
     return Membership.objects.standings(

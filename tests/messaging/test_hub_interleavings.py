@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from messaging import protocol
-from messaging.live import hub
-from messaging.live.hub import Feed
+from messaging.live import feed
+from messaging.live.feed import Feed
 from messaging.protocol import Close
 from tests.schedules import ALICE, BOB, Socket, explore, kick, message
 
@@ -121,7 +121,7 @@ async def fault_in(monkeypatch, scope):
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch):
-    monkeypatch.setattr(hub, "MAX_REST", 0)
+    monkeypatch.setattr(feed, "MAX_REST", 0)
 
 
 @pytest.fixture(params=[True, False], ids=["from memory", "from the database"])
@@ -171,8 +171,8 @@ async def test_somebody_elses_line_is_slow(monkeypatch):
 
 
 async def test_the_room_rests_between_frames(monkeypatch):
-    monkeypatch.setattr(hub, "MAX_REST", 0.02)
-    monkeypatch.setattr(hub, "REST_FACTOR", 1e12)  # so it is always that long
+    monkeypatch.setattr(feed, "MAX_REST", 0.02)
+    monkeypatch.setattr(feed, "REST_FACTOR", 1e12)  # so it is always that long
     await check(monkeypatch, Scope(2), at_least=1_000)
 
 
@@ -245,10 +245,10 @@ async def test_going_live_after_one_look_at_the_log_is_seen(monkeypatch):
 
 
 async def test_no_look_for_a_kick_at_the_door_is_seen(monkeypatch):
-    async def has_put_out(self, socket):
+    async def has_removed(self, socket):
         return False
 
-    monkeypatch.setattr(Feed, "_has_put_out", has_put_out)
+    monkeypatch.setattr(Feed, "_has_removed", has_removed)
     assert "may stay" in await fault_in(monkeypatch, Scope(2, here=kick))
 
 

@@ -157,7 +157,8 @@ def uproot(cursor):
 
 @bug("trust in hints", "I7")
 def trust_hints():
-    from messaging.live.hub import Feed, Hub
+    from messaging.live.feed import Feed
+    from messaging.live.hub import Hub
 
     async def nothing(self):
         pass
@@ -168,7 +169,7 @@ def trust_hints():
 
 @bug("replay off by one", "I5")
 def replay_one_more():
-    from messaging.live.hub import Feed
+    from messaging.live.feed import Feed
 
     missed = Feed._missed
 
@@ -179,26 +180,26 @@ def replay_one_more():
 
 
 @bug("stale members", "I9")
-def forget_to_put_out():
-    from messaging.live.hub import Feed
+def forget_to_close_removed():
+    from messaging.live.feed import Feed
 
     async def nothing(self, user_id):
         pass
 
-    Feed._put_out = nothing
+    Feed._close_removed = nothing
 
 
 @bug("unbounded buffer", "I12")
 def keep_everything():
     from messaging import consumers
-    from messaging.live import hub
+    from messaging.live import feed
 
     async def write_to_each(sockets, frame):
         for socket in list(sockets):
             await socket.deliver(frame)
 
     consumers.MAX_WAITING = float("inf")
-    hub.write_to_all = write_to_each
+    feed.write_to_all = write_to_each
 
 
 @bug("blocking publish", "I13")
