@@ -13,7 +13,7 @@ run: .venv/embedded ## Install what is missing, and start the chat
 	@$(VENV)/python manage.py serve
 
 deployed: .venv/dev ## Start it as on a server: Nginx, 3 processes, Redis, PostgreSQL
-	@$(VENV)/python -m tests.deployment
+	@$(VENV)/python -m tests.support.deployment
 
 test: .venv/dev ## Run all tests
 	$(VENV)/python -m pytest
@@ -56,10 +56,10 @@ lock: .venv/audit ## Pin what requirements/*.txt allow, with hashes (UPGRADE=1: 
 	done
 
 audit: .venv/audit ## Look for known faults in what is installed; list it in var/sbom.json
-	@$(VENV)/python -m tests.audit
+	@$(VENV)/python requirements/audit.py
 
 images: ## Pin the images of the containers by digest (takes docker)
-	@$(PYTHON) -m tests.images
+	@$(PYTHON) deploy/pin_images.py
 
 clean: ## Remove what can be made again; var/ with the data stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

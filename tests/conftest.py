@@ -1,4 +1,5 @@
-"""The tests' machinery: databases, servers, a browser. The cast is in `cast.py`."""
+"""Fixtures of machinery: databases, servers, a browser. People and rooms are in
+`support/fixtures.py`."""
 
 import os
 import shutil
@@ -14,10 +15,10 @@ from playwright.sync_api import sync_playwright
 
 from config import embedded
 from config.server import static
-from tests.deployment import Deployment, new_folder, nginx_program
-from tests.servers import IS_BARE, Postgres, Redis, Rollcall, redis_program
+from tests.support.deployment import Deployment, new_folder, nginx_program
+from tests.support.servers import IS_BARE, Postgres, Redis, Rollcall, redis_program
 
-pytest_plugins = ["tests.cast"]
+pytest_plugins = ["tests.support.fixtures"]
 
 IN_CI = os.environ.get("CI") == "true"
 hypothesis.register_profile("rollcall", deadline=None, derandomize=IN_CI)

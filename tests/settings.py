@@ -5,7 +5,7 @@ A temporary `var/`, and so a PostgreSQL of its own; nothing of the developer's `
 
 import os
 
-from tests.servers import own_environment
+from tests.support.servers import own_environment
 
 own = own_environment()
 os.environ.clear()

@@ -9,8 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests import audit, images
-from tests.servers import ROOT
+from deploy import pin_images
+from requirements import audit
+from tests.support.servers import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
 LOCKS = sorted(REQUIREMENTS.glob("*.lock"))
@@ -171,29 +172,29 @@ def docker(tmp_path, monkeypatch):
 @pytest.fixture
 def copies(tmp_path):
     """Copies of the files that name images."""
-    made = [tmp_path / file.name for file in images.FILES]
-    for copy, file in zip(made, images.FILES, strict=True):
+    made = [tmp_path / file.name for file in pin_images.FILES]
+    for copy, file in zip(made, pin_images.FILES, strict=True):
         copy.write_text(file.read_text())
     return made
 
 
 def test_every_image_that_is_pulled_is_pinned(docker, copies):
-    images.main(copies)
+    pin_images.main(copies)
     dockerfile, compose = (copy.read_text() for copy in copies)
     assert len(re.findall(r"^FROM \S+@sha256:\w{64}", dockerfile, re.M)) == 2
     assert len(re.findall(r"image: \S+:\S+@sha256:\w{64}$", compose, re.M)) == 3
     assert "image: rollcall\n" in compose  # it is built here
-    for copy, file in zip(copies, images.FILES, strict=True):
+    for copy, file in zip(copies, pin_images.FILES, strict=True):
         unpinned = re.sub(r"@sha256:\w+", "", file.read_text())
         assert re.sub(r"@sha256:\w+", "", copy.read_text()) == unpinned
 
 
 def test_a_digest_is_replaced_by_the_one_of_today(docker, copies):
-    images.main(copies)
+    pin_images.main(copies)
     once = [copy.read_text() for copy in copies]
     for copy in copies:
         copy.write_text(re.sub(r"@sha256:0", "@sha256:1", copy.read_text()))
-    images.main(copies)
+    pin_images.main(copies)
     assert [copy.read_text() for copy in copies] == once
 
 
@@ -201,7 +202,7 @@ def test_without_an_answer_nothing_is_changed(docker, copies):
     copies[1].write_text("    image: missing:1\n")
     before = [copy.read_text() for copy in copies]
     with pytest.raises(SystemExit, match="Nothing was changed: docker named no digest"):
-        images.main(copies)
+        pin_images.main(copies)
     assert [copy.read_text() for copy in copies] == before
 
 

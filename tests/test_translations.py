@@ -19,8 +19,8 @@ from django.utils import translation
 from django.utils.translation.template import templatize
 
 from messaging.commands import COMMANDS
-from tests.accounts.factors import FACTORS, codes_on, set_up_app
-from tests.live import Page, sign_in
+from tests.support.room_client import Page, sign_in
+from tests.support.second_factors import FACTORS, codes_on, set_up_app
 
 ROOT = Path(__file__).resolve().parent.parent
 RUSSIAN = ROOT / "locale" / "ru" / "LC_MESSAGES" / "django"

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from accounts.models import User
-from tests.accounts.factors import FACTORS, set_up_app, show_password
-from tests.cast import have_just_signed_in, make_person
-from tests.servers import ROOT, own_environment
+from tests.support.fixtures import have_just_signed_in, make_person
+from tests.support.second_factors import FACTORS, set_up_app, show_password
+from tests.support.servers import ROOT, own_environment
 
 PEOPLE = "/admin/accounts/user/"
 LONG = 16 * 60  # seconds

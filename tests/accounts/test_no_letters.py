@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import User
 from accounts.security_record import Kind, SecurityRecord
-from tests.threads import at_once
+from tests.support.threads import at_once
 
 NEW = "a staple of horses"
 ASK = "Ask an administrator of it for a sign-in link."

@@ -7,8 +7,8 @@ from allauth.account.internal.flows.login import (
 from django.test import Client
 
 from accounts.models import User
-from tests.accounts.factors import FACTORS
-from tests.cast import make_person
+from tests.support.fixtures import make_person
+from tests.support.second_factors import FACTORS
 
 PASSWORD = "correct horse battery"
 

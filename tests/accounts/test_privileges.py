@@ -5,7 +5,7 @@ from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Group, Permission
 
 from accounts.models import User
-from tests.cast import make_person
+from tests.support.fixtures import make_person
 
 PEOPLE = "/admin/accounts/user/"
 NEW = "a staple of horses"

@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import caches
 
 from accounts.models import User
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.security_record import Kind, SecurityRecord
-from tests.accounts.factors import FACTORS, codes_on, set_up_app, show_password
+from tests.support.second_factors import FACTORS, codes_on, set_up_app, show_password
 
 SIGN_IN = f"{FACTORS}authenticate/"
 pytestmark = pytest.mark.django_db(transaction=True)

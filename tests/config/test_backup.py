@@ -32,7 +32,7 @@ from messaging.rendering.plain import to_plain_html
 from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Event, Head, Installation, Node, Room, Visit
 from tests.conftest import database_url
-from tests.servers import ROOT, own_environment, wait_until
+from tests.support.servers import ROOT, own_environment, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

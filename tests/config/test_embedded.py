@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config import embedded
 from config.embedded import cluster, places
-from tests.servers import ROOT, var_dir
+from tests.support.servers import ROOT, var_dir
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -8,9 +8,9 @@ from django.conf import settings
 from config.server.daphne import DRAIN_WITHIN, FINISH_WITHIN
 from config.server.last_resort import END_WITHIN
 from tests.conftest import database_url
-from tests.servers import ROOT
-from tests.stuck import FAULTS, Stuck
-from tests.watching import wait_until_ready
+from tests.support.hung_server import FAULTS, Stuck
+from tests.support.monitoring import wait_until_ready
+from tests.support.servers import ROOT
 
 PATIENCE = 30  # seconds; its own are 4, the rest is for a busy machine
 

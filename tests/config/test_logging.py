@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from config.logging import UNPRINTABLE, JSONFormatter, OneLineFormatter
-from tests.live import Line, Page, sign_in
+from tests.support.room_client import Line, Page, sign_in
 
 FORMATTERS = [OneLineFormatter("{levelname} {name}: {message}", style="{")]
 FORMATTERS += [JSONFormatter()]

@@ -11,10 +11,10 @@ from django.conf import settings
 
 from config.server import page_limit
 from config.server.page_limit import AT_ONCE, PageLimit
-from tests import gauges
 from tests.conftest import database_url
-from tests.live import sign_in
-from tests.watching import Metrics
+from tests.support import resource_usage
+from tests.support.monitoring import Metrics
+from tests.support.room_client import sign_in
 
 CROWD = 80
 BUSY = "Rollcall is busy right now."
@@ -30,7 +30,7 @@ def server(serve):
 @pytest.mark.django_db(transaction=True)
 async def test_a_crowd_takes_few_threads_and_the_rest_is_sent_away(server, alice):
     """Pages wait for a table that somebody holds, each for a second."""
-    before = gauges.outside(server)["threads"]
+    before = resource_usage.outside(server)["threads"]
     async with client_of(server, await sign_in(alice)) as client:
         with await sync_to_async(psycopg.connect)(database_url()) as holder:
             await sync_to_async(holder.execute)("LOCK TABLE accounts_session")
@@ -38,7 +38,7 @@ async def test_a_crowd_takes_few_threads_and_the_rest_is_sent_away(server, alice
                 asyncio.create_task(client.get("/rooms/")) for _nth in range(CROWD)
             ]
             await asyncio.sleep(1.5)
-            threads = gauges.outside(server)["threads"] - before
+            threads = resource_usage.outside(server)["threads"] - before
             waiting = (await asyncio.to_thread(Metrics, server))[
                 "rollcall_pages_waiting"
             ]

@@ -17,9 +17,9 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from config.server.probes import is_local, process_troubles
-from tests.live import Page, sign_in
-from tests.servers import Postgres, Rollcall, var_dir, wait_until
-from tests.watching import readyz, wait_until_ready
+from tests.support.monitoring import readyz, wait_until_ready
+from tests.support.room_client import Page, sign_in
+from tests.support.servers import Postgres, Rollcall, var_dir, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,7 +13,7 @@ from django.db import connection
 
 from config.problems import explain
 from tests.conftest import database_url
-from tests.servers import ROOT, own_environment
+from tests.support.servers import ROOT, own_environment
 
 KEY = "k" * 50
 NOBODY = "postgres://me:hush@127.0.0.1:1/chat"

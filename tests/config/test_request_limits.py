@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 
 from config.server.daphne import Server
 from config.server.request_limits import MAX_BODY, MAX_HEADERS, WITHIN, Factory, Request
-from tests import gauges
+from tests.support import resource_usage
 
 MB = 1_000_000
 PIECE = b"a" * 65_536
@@ -60,10 +60,10 @@ BODIES = {
 
 @pytest.mark.parametrize(("headers", "piece", "status"), BODIES.values(), ids=BODIES)
 def test_a_large_body_fills_no_memory(server, headers, piece, status):
-    before = gauges.memory(server)
+    before = resource_usage.memory(server)
     began = time.monotonic()
     answer = ask(server, headers, endless(piece))
-    assert gauges.memory(server) - before < 10 * MB
+    assert resource_usage.memory(server) - before < 10 * MB
     assert answer.split()[1] == status
     assert time.monotonic() - began < WITHIN
 

@@ -17,7 +17,7 @@ from django.conf import settings
 from config.embedded import cluster
 from config.server.static import CHUNK, respond
 from tests.conftest import database_url
-from tests.servers import ROOT, Rollcall, free_port, own_environment, var_dir
+from tests.support.servers import ROOT, Rollcall, free_port, own_environment, var_dir
 
 # By itself ------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from config.environment_readers import origin_of
-from tests.servers import ROOT, VARIABLES, own_environment
+from tests.support.servers import ROOT, VARIABLES, own_environment
 
 PRODUCTION = {
     "DATABASE_URL": "postgres://rollcall@/rollcall?host=/run/postgresql",

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests import gauges
 from tests.conftest import database_url
-from tests.live import Page, sign_in
-from tests.wire import BINARY, PING, connect, frame
+from tests.support import resource_usage
+from tests.support.raw_websocket import BINARY, PING, connect, frame
+from tests.support.room_client import Page, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MB = 1_000_000
@@ -42,14 +42,14 @@ async def test_pings_whose_answers_nobody_reads_fill_no_memory(serve, room, alic
     server = serve(FRAMES_PER_SECOND=10)
     wire = await raw(server, room, await sign_in(alice))
     await asyncio.sleep(0.5)
-    before = gauges.memory(server)
+    before = resource_usage.memory(server)
     wire.transport.pause_reading()
     end = time.monotonic() + 4
     pings = frame(b"a" * 125, PING) * 1000
     while time.monotonic() < end and not wire.transport.is_closing():
         wire.write(pings)
         await asyncio.sleep(0.01)
-    assert gauges.memory(server) - before < 5 * MB
+    assert resource_usage.memory(server) - before < 5 * MB
     wire.drop()
 
 
@@ -59,12 +59,12 @@ async def test_who_talks_before_the_welcome_fills_no_memory(serve, room, alice, 
     session = await sign_in(alice)
     async with Page(server, room, await sign_in(bob)) as page:
         await page.say("warm up")
-        before = gauges.memory(server)
+        before = resource_usage.memory(server)
         with await sync_to_async(psycopg.connect)(database_url()) as line:
             await sync_to_async(line.execute)("LOCK TABLE accounts_session")
             wire = await raw(server, room, session)
             sent = await send_much(wire, 100 * MB, seconds=1.5)
-            held = gauges.memory(server) - before
+            held = resource_usage.memory(server) - before
         wire.drop()
         assert sent > 2 * MB  # it was tried
         assert held < 5 * MB
@@ -96,7 +96,7 @@ async def test_a_line_that_is_reset_behind_its_last_words_has_ended(serve, room,
         wire.write(3 * words)
         wire.drop()
     await asyncio.sleep(2)
-    assert (await sync_to_async(gauges.stored)())["open visits"] == 0
+    assert (await sync_to_async(resource_usage.stored)())["open visits"] == 0
 
 
 async def test_who_does_not_answer_a_close_has_time_to_read_it(serve, room, alice):

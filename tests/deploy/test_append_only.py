@@ -10,14 +10,14 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from tests.deploy.conftest import settle
-from tests.deployment import Deployment, new_folder
-from tests.live import Page
+from tests.support.deployment import Deployment, new_folder
+from tests.support.room_client import Page
 
 AS_JSON = {"Accept": "application/json"}
 MAKE_ADMIN = """
 from django.test import Client
 from accounts.models import User
-from tests.cast import have_just_signed_in
+from tests.support.fixtures import have_just_signed_in
 root = User.objects.create_superuser("root", password="x")
 client = Client()
 client.force_login(root)

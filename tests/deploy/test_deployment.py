@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from tests.deploy.conftest import settle
-from tests.deployment import Deployment, main, new_folder
-from tests.live import Page
-from tests.servers import ROOT, own_environment, wait_until
+from tests.support.deployment import Deployment, main, new_folder
+from tests.support.room_client import Page
+from tests.support.servers import ROOT, own_environment, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ async def test_postgres_is_paused_as_a_whole(small, lobby):
 
 def test_one_starts_it_by_hand_and_stops_it_by_ctrl_c(deployable):
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.deployment"],
+        [sys.executable, "-m", "tests.support.deployment"],
         cwd=ROOT,
         env=own_environment(),
         stdout=subprocess.PIPE,
@@ -92,6 +92,6 @@ def test_one_starts_it_by_hand_and_stops_it_by_ctrl_c(deployable):
 
 
 def test_without_nginx_a_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("tests.deployment.nginx_program", lambda: None)
+    monkeypatch.setattr("tests.support.deployment.nginx_program", lambda: None)
     with pytest.raises(SystemExit, match="nginx is missing: apt-get install nginx"):
         main()

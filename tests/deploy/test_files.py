@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment import DEPLOY, GAP, make_certificate, new_folder
-from tests.servers import ROOT, VARIABLES, free_port
+from tests.support.deployment import DEPLOY, GAP, make_certificate, new_folder
+from tests.support.servers import ROOT, VARIABLES, free_port
 
 INSTALL = DEPLOY / "install.sh"
 UNITS = sorted((DEPLOY / "systemd").glob("rollcall*"))

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from config.server.daphne import Server
-from tests.deployment import DEPLOY, render
+from tests.support.deployment import DEPLOY, render
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from asgiref.sync import sync_to_async
 
 from accounts.models import Session
 from tests.deploy.conftest import settle
-from tests.deployment import Deployment, new_folder
-from tests.live import Line, Page
-from tests.servers import wait_until
+from tests.support.deployment import Deployment, new_folder
+from tests.support.room_client import Line, Page
+from tests.support.servers import wait_until
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 STATIC = re.compile(r'"(/static/[^"]+\.css)"')

@@ -6,8 +6,8 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.live import Page
-from tests.servers import LAST_WORD
+from tests.support.room_client import Page
+from tests.support.servers import LAST_WORD
 
 AWAY, ANSWER_WITHIN, BACK_WITHIN = 15, 3, 5  # seconds
 GONE_WITHIN = 30

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from websockets.exceptions import ConnectionClosed
 
 from tests.deploy.conftest import settle
-from tests.live import Page
+from tests.support.room_client import Page
 
 PEOPLE = 40
 SPEAKS_EVERY = 3  # seconds; there are two accounts, and a limit for each

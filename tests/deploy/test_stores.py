@@ -7,9 +7,9 @@ import redis
 from psycopg.errors import InsufficientPrivilege
 
 from tests.deploy.conftest import settle
-from tests.deployment import DEPLOY, Deployment, GuardedRedis, new_folder
-from tests.live import Page
-from tests.servers import redis_programs
+from tests.support.deployment import DEPLOY, Deployment, GuardedRedis, new_folder
+from tests.support.room_client import Page
+from tests.support.servers import redis_programs
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.deploy.conftest import settle
-from tests.deployment import Deployment, new_folder
-from tests.live import Page
+from tests.support.deployment import Deployment, new_folder
+from tests.support.room_client import Page
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 A_YEAR = "max-age=31536000"

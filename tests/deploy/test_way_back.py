@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.deploy.conftest import settle
-from tests.deployment import DEPLOY
-from tests.servers import ROOT, own_environment
+from tests.support.deployment import DEPLOY
+from tests.support.servers import ROOT, own_environment
 
 MODULE = re.compile(r'"(/static/js/room/connection\.[0-9a-f]{12}\.js)"')
 LINK = re.compile(r'"(/static/[^"]+)"')

@@ -14,7 +14,7 @@ from messaging.writing.requests import EnterRoom, ExitRoom, PostMessage, write_b
 from rooms.models import Event, Head, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Role
-from tests.cast import make_person
+from tests.support.fixtures import make_person
 
 
 def run(*words):

@@ -14,7 +14,7 @@ from messaging.writing.requests import EnterRoom, write_batch
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 from rooms.models.log import writing
-from tests.live import Page, sign_in
+from tests.support.room_client import Page, sign_in
 
 LONG_ENOUGH = DEAD_AFTER.total_seconds() + HEARTBEAT_EVERY
 

@@ -21,7 +21,7 @@ from messaging.live.ring import Rings
 from messaging.protocol import Cursor
 from messaging.writing.requests import Entry, PostMessage, write_batch
 from rooms.models import Event, Head, Installation, Room
-from tests.schedules import Received, make_feed, replayed
+from tests.support.interleavings import Received, make_feed, replayed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

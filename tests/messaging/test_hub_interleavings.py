@@ -1,7 +1,8 @@
 """Every order of a join: all schedules of a small scope, driven through the real hub.
 
 Two write, one here and one in another process; one joins from a cursor; one is here
-already. What a step is: tests/schedules.py. A failure tells the schedule, step by step.
+already. What a step is: tests/support/interleavings.py. A failure tells the schedule,
+step by step.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from messaging import protocol
 from messaging.live import feed
 from messaging.live.feed import Feed
 from messaging.protocol import Close
-from tests.schedules import ALICE, BOB, Socket, explore, kick, message
+from tests.support.interleavings import ALICE, BOB, Socket, explore, kick, message
 
 KICKS = {"here": (kick, message), "elsewhere": (message, kick)}
 

@@ -16,8 +16,8 @@ from accounts.models import Session
 from messaging import history
 from rooms.models import Installation, Node, Room, Visit
 from tests.conftest import database_url
-from tests.live import Line, Page, faults, sign_in
-from tests.servers import PlainDaphne
+from tests.support.room_client import Line, Page, faults, sign_in
+from tests.support.servers import PlainDaphne
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

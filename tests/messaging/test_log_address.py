@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from messaging import history
 from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Installation, Room
-from tests.cast import make_person
-from tests.live import Page, sign_in
+from tests.support.fixtures import make_person
+from tests.support.room_client import Page, sign_in
 
 LOG = "/rooms/lobby/log/"
 

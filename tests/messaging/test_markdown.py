@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from messaging.rendering.markdown import MAX_HTML, SCHEMES, TAGS, to_html
 from messaging.rendering.plain import PLAIN
-from tests.slow import SLOW, table
+from tests.support.slow_texts import SLOW, table
 
 SAID = {
     "plain": ("hi", "<p>hi</p>"),

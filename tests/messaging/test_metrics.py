@@ -12,10 +12,10 @@ from django.db.models.functions import Now
 from prometheus_client import REGISTRY
 
 from rooms.models import Event, Node
-from tests.live import Line, Page, sign_in
-from tests.schedules import make_feed
-from tests.servers import ROOT, wait_until
-from tests.watching import Metrics, readyz, wait_until_ready
+from tests.support.interleavings import make_feed
+from tests.support.monitoring import Metrics, readyz, wait_until_ready
+from tests.support.room_client import Line, Page, sign_in
+from tests.support.servers import ROOT, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from messaging.rendering.markdown import to_html
 from messaging.writing.requests import PostMessage, write_batch
 from rooms.models import Room
-from tests.cast import make_person
+from tests.support.fixtures import make_person
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 

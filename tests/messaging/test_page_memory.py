@@ -12,8 +12,8 @@ from messaging import history
 from messaging.models import Message
 from messaging.rendering.markdown import MAX_HTML, to_html
 from messaging.writing.requests import PostMessage, write_batch
-from tests import gauges
-from tests.live import sign_in
+from tests.support import resource_usage
+from tests.support.room_client import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +63,7 @@ async def test_fifty_pages_of_long_messages_take_little_memory(serve, room, bob)
     server = await sync_to_async(serve)()
     cookie = f"{settings.SESSION_COOKIE_NAME}={await sign_in(bob)}"
     assert (await ask(server, cookie))[0] == 200
-    before = gauges.memory(server)
+    before = resource_usage.memory(server)
     for _round in range(3):
         pages = await asyncio.gather(*(ask(server, cookie) for _nth in range(PAGES)))
         assert max(size for _status, size in pages) < MIB + 1_000

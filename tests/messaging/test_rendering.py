@@ -15,8 +15,8 @@ from messaging import metrics
 from messaging.rendering import DEADLINE
 from messaging.rendering import pool as pools
 from messaging.rendering.pool import AT_WORK, WORKERS, Pool
-from tests.servers import ROOT
-from tests.slow import ENDLESS
+from tests.support.servers import ROOT
+from tests.support.slow_texts import ENDLESS
 
 ANN, BEN = 1, 2
 BOLD, RENDERED = "**hi**", "<p><strong>hi</strong></p>"
@@ -42,7 +42,7 @@ async def pool(patient):
 async def boundless(patient, monkeypatch):
     """One whose workers colour all of Pygments' languages: some never end."""
     monkeypatch.setattr(
-        pools, "COMMAND", (sys.executable, "-m", "tests.slow", "worker")
+        pools, "COMMAND", (sys.executable, "-m", "tests.support.slow_texts", "worker")
     )
     async with running() as pool:
         yield pool

@@ -15,8 +15,8 @@ from messaging import history
 from messaging.models import Message
 from rooms.models import Installation, Room
 from tests.conftest import database_url
-from tests.live import Page, faults, sign_in
-from tests.servers import ROOT, own_environment
+from tests.support.room_client import Page, faults, sign_in
+from tests.support.servers import ROOT, own_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,10 +11,10 @@ from django.conf import settings
 
 from messaging.models import Message
 from tests.conftest import database_url
-from tests.live import Page, faults, sign_in
-from tests.servers import wait_until
-from tests.slow import ENDLESS, SLOW, Boundless
-from tests.watching import Metrics, readyz, wait_until_ready
+from tests.support.monitoring import Metrics, readyz, wait_until_ready
+from tests.support.room_client import Page, faults, sign_in
+from tests.support.servers import wait_until
+from tests.support.slow_texts import ENDLESS, SLOW, Boundless
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -23,8 +23,8 @@ from messaging.writing.requests import PostMessage, write_batch
 from rooms.models import Event, Installation, Node, Visit
 from rooms.models.attendance import DEAD_AFTER
 from rooms.rights import Refused
-from tests.live import Page, faults, sign_in
-from tests.wire import connect
+from tests.support.raw_websocket import connect
+from tests.support.room_client import Page, faults, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,7 +14,7 @@ from rooms.forms import RoomNameField
 from rooms.models import Event, Head, Membership, Node, Room, Visit
 from rooms.models.attendance import Cause
 from rooms.rights import Role
-from tests.cast import make_person
+from tests.support.fixtures import make_person
 
 MODELS = {
     "room": Room,

@@ -15,8 +15,8 @@ from rooms.models import Event, Head, Node, Room, Visit, attendance
 from rooms.models.attendance import DEAD_AFTER, GRACE, Cause
 from rooms.models.log import timestamp, writing
 from rooms.rights import Refused
-from tests.cast import make_person
-from tests.servers import wait_until
+from tests.support.fixtures import make_person
+from tests.support.servers import wait_until
 
 
 @pytest.fixture(autouse=True)

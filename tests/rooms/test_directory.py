@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from rooms import directory
 from rooms.directory import Question, look
 from rooms.models import Head, Membership, Room
-from tests.cast import make_person
+from tests.support.fixtures import make_person
 
 MANY = 5_000
 MAKE_ROOMS = """

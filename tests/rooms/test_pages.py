@@ -13,8 +13,8 @@ from rooms.forms import WelcomeForm
 from rooms.models import Installation, Room, attendance
 from rooms.models.log import writing
 from rooms.rights import Role
-from tests.cast import make_person
-from tests.threads import at_once, wait_for_locks
+from tests.support.fixtures import make_person
+from tests.support.threads import at_once, wait_for_locks
 
 PASSWORD = "correct horse battery"
 WELCOME = {

@@ -12,8 +12,8 @@ from django.db.models import F
 from accounts.models import User
 from rooms.models import Event, Room
 from rooms.rights import Refused
-from tests.cast import make_person
-from tests.threads import at_once, wait_for_locks
+from tests.support.fixtures import make_person
+from tests.support.threads import at_once, wait_for_locks
 
 
 @pytest.fixture(autouse=True)

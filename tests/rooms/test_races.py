@@ -8,7 +8,7 @@ import pytest
 from rooms.models import Room
 from rooms.models.log import writing
 from rooms.rights import Refused, Role
-from tests.threads import at_once, wait_for_locks
+from tests.support.threads import at_once, wait_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

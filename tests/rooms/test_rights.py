@@ -13,8 +13,8 @@ from django.utils import timezone
 from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Event, Room
 from rooms.rights import Act, Refused, Role, may, rights
-from tests.cast import make_person
-from tests.live import Line, Page, sign_in
+from tests.support.fixtures import make_person
+from tests.support.room_client import Line, Page, sign_in
 
 # Y: does it.  N: refused.  H: hidden, as if it were not there.  L: is sent to sign in.
 # =: nothing happens, it is so already.  Of all that, only Y changes anything.

@@ -16,7 +16,7 @@ from accounts.models import User
 from rooms.models import Installation, Room
 from rooms.setup_code import setup_code
 from tests.rooms.test_pages import WELCOME, text
-from tests.servers import ROOT, free_port, own_environment
+from tests.support.servers import ROOT, free_port, own_environment
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.lab.bench import report, scenarios
 from tests.lab.bench.stage import Stage
-from tests.servers import PlainDaphne
+from tests.support.servers import PlainDaphne
 
 RATES = (50, 200, 500, 1000, 2000, 2500, 3000)
 # The same application without the extension that writes ready frames.

@@ -4,8 +4,8 @@ import subprocess
 import time
 from importlib.metadata import version
 
-from tests.docs import DOCS, GREEN, GREY, RED, picture, table
 from tests.lab.bench.rates import best, best_within
+from tests.lab.figures import DOCS, GREEN, GREY, RED, picture, table
 
 PACKAGES = ("django", "channels", "channels-redis", "daphne", "twisted", "psycopg")
 

@@ -18,9 +18,9 @@ from rooms.models import Head
 from tests.lab.bench.load import Plan, Swarm
 from tests.lab.bench.slow_author import SlowAuthor
 from tests.lab.bench.stage import load
-from tests.servers import free_port
-from tests.slow import SLOW, SLOWEST
-from tests.watching import Metrics
+from tests.support.monitoring import Metrics
+from tests.support.servers import free_port
+from tests.support.slow_texts import SLOW, SLOWEST
 
 RIVALS = Path(__file__).parent / "rivals"
 PYTHON_RIVALS = {"aiohttp loop": "aiohttp_loop.py", "bare send": "bare_send.py"}

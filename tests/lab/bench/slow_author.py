@@ -6,7 +6,7 @@ import threading
 from itertools import cycle
 
 from messaging.live.limits import RATE
-from tests.wire import connect, frame
+from tests.support.raw_websocket import connect, frame
 
 
 class SlowAuthor:

@@ -19,7 +19,7 @@ from accounts.models import Session, User
 from accounts.sessions import SessionStore
 from config import embedded
 from rooms.models import Membership, Room
-from tests.servers import Redis, Rollcall
+from tests.support.servers import Redis, Rollcall
 
 LOAD = Path(__file__).parent / "load.py"
 

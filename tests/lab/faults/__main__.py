@@ -17,8 +17,8 @@ def main():
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    from tests.deployment import new_folder
     from tests.lab.faults import bench, checker, history, report
+    from tests.support.deployment import new_folder
 
     plan = bench.Plan(options.minutes, options.seed, options.only, options.rate)
     folder = new_folder()

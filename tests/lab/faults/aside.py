@@ -7,7 +7,7 @@ import sys
 
 import orjson
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 AT_MOST = 600  # seconds
 

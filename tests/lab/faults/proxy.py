@@ -21,7 +21,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 UP, DOWN = "up", "down"  # towards the server, towards the client
 CHUNK = 64 * 1024

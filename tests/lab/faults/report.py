@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from tests.docs import DOCS, GREEN, GREY, RED, picture, table
 from tests.lab.bench.scenarios import machine
 from tests.lab.faults.checker import INVARIANTS, check
 from tests.lab.faults.history import read
 from tests.lab.faults.measures import STEP
 from tests.lab.faults.nemesis import OPERATIONS
+from tests.lab.figures import DOCS, GREEN, GREY, RED, picture, table
 
 PAGE = DOCS / "RELIABILITY.md"
 FIRST, LAST = "<!-- results: written by the bench -->", "<!-- end of results -->"

@@ -14,11 +14,11 @@ import psutil
 import psycopg
 import redis
 
-from tests.deployment import Deployment
 from tests.lab.faults import cast, final
 from tests.lab.faults.disk import Disk
 from tests.lab.faults.proxy import Lines
-from tests.servers import own_environment
+from tests.support.deployment import Deployment
+from tests.support.servers import own_environment
 
 DAPHNES = 3
 STORES = ("postgres", "redis")

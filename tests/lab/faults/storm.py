@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tests.deployment import Deployment, new_folder
 from tests.lab.bench.load import Plan, Swarm
 from tests.lab.bench.scenarios import Watch
 from tests.lab.faults import cast
 from tests.lab.faults.checker import Limits
 from tests.lab.faults.site import SESSIONS
-from tests.servers import own_environment
+from tests.support.deployment import Deployment, new_folder
+from tests.support.servers import own_environment
 
 ROOM = 100  # people
 GATE = 600  # handshakes a second, as deploy/install.sh sets it for three processes

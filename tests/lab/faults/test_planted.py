@@ -15,7 +15,7 @@ from tests.lab.faults.checker import Limits, check
 from tests.lab.faults.history import read
 from tests.lab.faults.page import FAREWELLS
 from tests.lab.faults.proxy import Lines
-from tests.servers import Rollcall
+from tests.support.servers import Rollcall
 
 # A server that starts cold doubles with the first ten megabytes that are said.
 LIMITS = Limits(rss_factor=2.6, rss_extra=0)

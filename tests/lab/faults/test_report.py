@@ -30,7 +30,7 @@ def test_the_results_go_into_the_page_of_the_docs(verdict, tmp_path, monkeypatch
     page = tmp_path / "RELIABILITY.md"
     page.write_text(report.PAGE.read_text())
     monkeypatch.setattr(report, "PAGE", page)
-    monkeypatch.setattr("tests.docs.PICTURES", tmp_path / "pictures")
+    monkeypatch.setattr("tests.lab.figures.PICTURES", tmp_path / "pictures")
     for _time in range(2):
         report.write(verdict)
     assert page.read_text().count("4 faults: 0 lost") == 1

@@ -5,8 +5,8 @@ import asyncio
 
 import pytest
 
-from tests.deployment import new_folder
 from tests.lab.faults import bench, checker, history
+from tests.support.deployment import new_folder
 
 SEED = 4
 # Those that hurt a whole process or a store; the others take their turns in `make

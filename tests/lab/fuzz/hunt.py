@@ -23,13 +23,13 @@ from messaging import check_log
 from messaging.models import Message
 from rooms.models import Membership, Room
 from rooms.rights import Role
-from tests import gauges
 from tests.lab.bench.stage import Stage, sessions
 from tests.lab.fuzz.grammar import Grammar
 from tests.lab.fuzz.oracle import CLOSES, OVERLOADED, promise
 from tests.lab.fuzz.raw import DIES, LIVES, Scripts
-from tests.telltale import Telltale
-from tests.wire import BINARY, TEXT, connect, frame
+from tests.support import resource_usage
+from tests.support.instrumented_server import Telltale
+from tests.support.raw_websocket import BINARY, TEXT, connect, frame
 
 ROOMS = 8
 RAW_SOCKETS = 2
@@ -180,14 +180,14 @@ class Hunt:
     def look_at_log(self):
         news = self.server.log[self._log_read :]
         self._log_read += len(news)
-        if complaints := gauges.complaints(news):
+        if complaints := resource_usage.complaints(news):
             raise Finding(f"the server's log says: {complaints[:5]}")
         if not self.server.is_running:
             raise Finding("the server is gone")
 
     async def _watch_memory(self):
         while True:
-            self.memory.append((self.sent, gauges.memory(self.server)))
+            self.memory.append((self.sent, resource_usage.memory(self.server)))
             await asyncio.sleep(4 * LOOK_EVERY)
 
     async def _sing(self):
@@ -314,8 +314,8 @@ class Hunt:
     async def _find_none_left(self):
         end = time.monotonic() + PATIENCE
         while True:
-            self.at_last, _objects = await gauges.look(self.server)
-            left = {name: self.at_last[name] for name in gauges.OF_VISITORS}
+            self.at_last, _objects = await resource_usage.look(self.server)
+            left = {name: self.at_last[name] for name in resource_usage.OF_VISITORS}
             if not any(left.values()):
                 return
             if time.monotonic() > end:
@@ -324,7 +324,9 @@ class Hunt:
 
     def growth(self):
         """Bytes of memory for each frame, after a warm-up of a third of the run."""
-        return gauges.slope([at for at in self.memory if at[0] > self.frames / 3])
+        return resource_usage.slope(
+            [at for at in self.memory if at[0] > self.frames / 3]
+        )
 
 
 class Talker:

@@ -5,7 +5,15 @@ import struct
 from dataclasses import dataclass
 
 from tests.lab.fuzz.grammar import Grammar
-from tests.wire import BINARY, CLOSE, CONTINUED, PING, PONG, TEXT, frame
+from tests.support.raw_websocket import (
+    BINARY,
+    CLOSE,
+    CONTINUED,
+    PING,
+    PONG,
+    TEXT,
+    frame,
+)
 
 KIB = 1024
 MAX_MESSAGE = 256 * KIB

@@ -9,7 +9,7 @@ import orjson
 
 from tests.lab.fuzz.hunt import LOOK_EVERY, PATIENCE, Finding
 from tests.lab.fuzz.oracle import OVERLOADED, promise
-from tests.wire import BINARY, TEXT, connect, frame
+from tests.support.raw_websocket import BINARY, TEXT, connect, frame
 
 AT_MOST = 90  # seconds
 SLOW = 1.5  # seconds; what else keeps others waiting

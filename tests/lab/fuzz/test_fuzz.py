@@ -11,6 +11,7 @@ from pygments.lexers import get_lexer_by_name
 
 from messaging.rendering import markdown
 from tests.conftest import database_url
+from tests.lab.buggy_server import FAULTS, Planted
 from tests.lab.fuzz import climb as climbs
 from tests.lab.fuzz.__main__ import TOO_SLOW
 from tests.lab.fuzz.climb import Climb
@@ -18,8 +19,7 @@ from tests.lab.fuzz.grammar import Grammar
 from tests.lab.fuzz.hunt import ENVIRONMENT, Finding, Hunt, muster
 from tests.lab.fuzz.oracle import promise
 from tests.lab.fuzz.shrink import Shrinker
-from tests.planted import FAULTS, Planted
-from tests.telltale import Telltale
+from tests.support.instrumented_server import Telltale
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

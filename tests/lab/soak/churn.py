@@ -8,8 +8,8 @@ from collections import Counter
 from asgiref.sync import sync_to_async
 
 from accounts.models import User
-from tests import gauges
 from tests.lab.soak.stays import Visitor, furnish
+from tests.support import resource_usage
 
 PEOPLE, ROOMS = 12, 4
 WARM_UP = 1 / 4  # of the time; after it memory should not grow
@@ -33,10 +33,14 @@ class Churn:
         self.visitors = await sync_to_async(self._invite)()
         self.log_before = self.server.log
         await self._everything_once()
-        self.before = await self._settled(gauges.OF_VISITORS)
+        self.before = await self._settled(resource_usage.OF_VISITORS)
         await self._let_them_come()
-        self.after = await self._settled(LAST_LONGER + gauges.OF_VISITORS, self.before)
-        complaints = gauges.complaints(self.server.log.removeprefix(self.log_before))
+        self.after = await self._settled(
+            LAST_LONGER + resource_usage.OF_VISITORS, self.before
+        )
+        complaints = resource_usage.complaints(
+            self.server.log.removeprefix(self.log_before)
+        )
         assert not complaints, f"the server's log says: {complaints[:5]}"
 
     def _invite(self):
@@ -69,7 +73,7 @@ class Churn:
 
     async def _watch_memory(self):
         while self._left > 0:
-            self.memory.append((self.connections, gauges.memory(self.server)))
+            self.memory.append((self.connections, resource_usage.memory(self.server)))
             await asyncio.sleep(min(LOOK_EVERY, self.seconds / 20))
 
     @property
@@ -84,7 +88,9 @@ class Churn:
     def growth(self):
         """Bytes of memory for each connection, after the warm-up."""
         begin = WARM_UP * self.connections
-        return gauges.slope([point for point in self.memory if point[0] > begin])
+        return resource_usage.slope(
+            [point for point in self.memory if point[0] > begin]
+        )
 
     # Settling -------------------------------------------------------------------------
 
@@ -93,7 +99,7 @@ class Churn:
         the others there are no more than before."""
         end = time.monotonic() + SETTLES_WITHIN
         while True:
-            numbers, objects = await gauges.look(self.server)
+            numbers, objects = await resource_usage.look(self.server)
             allowed = {} if before is None else _allowed(before[0])
             allowed |= dict.fromkeys(none_of, 0)
             more = {name: numbers[name] - count for name, count in allowed.items()}

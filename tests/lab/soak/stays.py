@@ -9,7 +9,7 @@ from django.conf import settings
 
 from rooms.models import Room
 from tests.lab.bench.stage import sessions
-from tests.wire import CLOSE, connect, frame
+from tests.support.raw_websocket import CLOSE, connect, frame
 
 PATIENCE = 15.0  # seconds
 POSTS = 3

@@ -5,11 +5,11 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from tests.conftest import database_url
+from tests.lab.buggy_server import Planted
 from tests.lab.fuzz.hunt import ENVIRONMENT, log_faults
 from tests.lab.soak.churn import Churn
 from tests.lab.soak.stays import Visitor
-from tests.planted import Planted
-from tests.telltale import Telltale
+from tests.support.instrumented_server import Telltale
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 6

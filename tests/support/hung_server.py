@@ -1,5 +1,5 @@
 """A server with a thread that never comes back, once it is told to:
-`python -m tests.stuck FAULT serve`."""
+`python -m tests.support.hung_server FAULT serve`."""
 
 import re
 import signal
@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 
-from tests import telltale
-from tests.servers import wait_until
-from tests.telltale import Telltale
+from tests.support import instrumented_server
+from tests.support.instrumented_server import Telltale
+from tests.support.servers import wait_until
 
 NOW = signal.SIGUSR2
 
@@ -19,7 +19,7 @@ class Stuck(Telltale):
 
     def __init__(self, folder, fault, **environment):
         super().__init__(folder, **environment)
-        self.command[2:4] = ["-m", "tests.stuck", fault]
+        self.command[2:4] = ["-m", "tests.support.hung_server", fault]
 
     def get_stuck(self):
         self.process.send_signal(NOW)
@@ -62,4 +62,4 @@ def get_stuck():
 
 if __name__ == "__main__":
     fault = sys.argv.pop(1)
-    telltale.main(prepare)
+    instrumented_server.main(prepare)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+DEPLOY = Path(__file__).resolve().parent
 FILES = (DEPLOY / "Dockerfile", DEPLOY / "compose.yml")
 IMAGE = re.compile(r"^(FROM |\s+image: )([\w./-]+:[\w.-]+)(?:@sha256:\w+)?", re.M)
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -3,7 +3,7 @@
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 def readyz(server):

@@ -1,4 +1,4 @@
-"""A server that tells what is inside it: `python -m tests.telltale serve`.
+"""A server that tells what is inside it.
 
 It is `manage.py serve`, which at a signal writes its numbers to a file. The faults of
 Twisted, which Daphne throws away, go to its log; and what is kept for a while after
@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.servers import Rollcall, wait_until
+from tests.support.servers import Rollcall, wait_until
 
 ASK = signal.SIGUSR1
 
@@ -26,7 +26,7 @@ class Telltale(Rollcall):
     def __init__(self, folder, *options, **environment):
         self._told = Path(folder) / "told.json"
         super().__init__(folder, *options, TELLTALE=self._told, **environment)
-        self.command[2:3] = ["-m", "tests.telltale"]
+        self.command[2:3] = ["-m", "tests.support.instrumented_server"]
 
     def is_ready(self):
         """With all that it says at its start."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PICTURES = DOCS / "pictures"
 GREEN, GREY, RED = "#00734c", "#8a8f98", "#b4532a"
 

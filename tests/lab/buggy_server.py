@@ -1,12 +1,12 @@
 """A server with a fault put into it, which the fuzzer must find:
-`python -m tests.planted FAULT serve`."""
+`python -m tests.lab.buggy_server FAULT serve`."""
 
 import sys
 import time
 from contextlib import suppress
 
-from tests import telltale
-from tests.telltale import Telltale
+from tests.support import instrumented_server
+from tests.support.instrumented_server import Telltale
 
 MARK = "good"  # many a post has this word
 
@@ -16,7 +16,7 @@ class Planted(Telltale):
 
     def __init__(self, folder, fault, **environment):
         super().__init__(folder, **environment)
-        self.command[2:4] = ["-m", "tests.planted", fault]
+        self.command[2:4] = ["-m", "tests.lab.buggy_server", fault]
 
 
 def raises_on_a_list_as_type():
@@ -133,4 +133,4 @@ FAULTS = {
 
 
 if __name__ == "__main__":
-    telltale.main(FAULTS[sys.argv.pop(1)])
+    instrumented_server.main(FAULTS[sys.argv.pop(1)])

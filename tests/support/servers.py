@@ -21,7 +21,7 @@ import redis
 
 from config.embedded import cluster, places
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VARIABLES = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
 # .ci/run's second run: PATH has Python and make, and no program that we can do without.
 IS_BARE = os.environ.get("BARE_MACHINE") == "true"

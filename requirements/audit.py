@@ -9,8 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 SERVER = "requirements/base.lock"
 ALL = ("requirements/bench.lock", "requirements/audit.lock")  # bench has the others
 SBOM = Path("var/sbom.json")

@@ -1,7 +1,7 @@
 """The deployed system on one machine: Nginx, several Daphnes, Redis, PostgreSQL.
 
 Each is a child process that can be hurt alone. Nginx runs the files of deploy/nginx.
-`python -m tests.deployment` starts it for a person to look at.
+`python -m tests.support.deployment` starts it for a person to look at.
 """
 
 import datetime as dt
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from config.embedded import cluster, places
-from tests.servers import (
+from tests.support.servers import (
     IS_BARE,
     LAST_WORD,
     ROOT,

@@ -4,7 +4,7 @@ import threading
 
 from django.db import connection
 
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 def at_once(work, *arguments):

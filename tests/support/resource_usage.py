@@ -1,5 +1,5 @@
 """What can be seen of a server process: from outside, in the database, and, where it
-runs by `tests.telltale`, inside it. For tests that look for leaks."""
+is an instrumented server, inside it. For tests that look for leaks."""
 
 import asyncio
 import re

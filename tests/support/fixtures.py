@@ -1,4 +1,4 @@
-"""The cast of the tests: people, and a room they meet in."""
+"""People, and a room they meet in."""
 
 import time
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from tests import telltale
-from tests.telltale import Telltale
+from tests.support import instrumented_server
+from tests.support.instrumented_server import Telltale
 
 
 def fenced(language, code):
@@ -49,13 +49,13 @@ class Boundless(Telltale):
 
     def __init__(self, folder, **environment):
         super().__init__(folder, **environment)
-        self.command[2:4] = ["-m", "tests.slow"]
+        self.command[2:4] = ["-m", "tests.support.slow_texts"]
 
 
 def use_boundless_workers():
     from messaging.rendering import pool
 
-    pool.COMMAND = (sys.executable, "-m", "tests.slow", "worker")
+    pool.COMMAND = (sys.executable, "-m", "tests.support.slow_texts", "worker")
     pool.WAIT_WITHIN = pool.DEADLINE = 2.0
     pool.STUCK_AFTER = 20.0
 
@@ -74,4 +74,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "worker":
         be_worker()
     else:
-        telltale.main(use_boundless_workers)
+        instrumented_server.main(use_boundless_workers)
