@@ -1,11 +1,8 @@
-import struct
-
 from allauth.account import forms as allauth_forms
 from allauth.account.fields import EmailField
 from allauth.account.utils import setup_user_email
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.totp import forms as totp_forms
-from allauth.mfa.webauthn import forms as webauthn_forms
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
@@ -15,7 +12,6 @@ from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
 from accounts import addresses
-from accounts.adapter import NOT_RIGHT
 from accounts.models import NAME_TAKEN, User
 from accounts.names import MAX_LENGTH, NameFormField, fold
 from accounts.security_record import Kind, SecurityRecord
@@ -212,11 +208,6 @@ class AddEmailForm(NeedsLetters, OurWords, allauth_forms.AddEmailForm):
 
 # The second factor -----------------------------------------------------------------
 
-TRIPS = (
-    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError),
-    *(ValueError, struct.error),
-)
-
 
 class CodeForm(OurWords):
     """Six digits of an app, or a recovery code."""
@@ -243,55 +234,3 @@ class ActivateAppForm(CodeForm, totp_forms.ActivateTOTPForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["code"].widget.attrs["inputmode"] = "numeric"
-
-
-class NamesPasskey(OurWords):
-    labels = {"name": _("Name of the passkey"), "credential": ""}
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["name"].validators.append(MaxLengthValidator(MAX_LENGTH))
-        self.fields["name"].widget.attrs["maxlength"] = MAX_LENGTH
-
-
-class CredentialField(forms.JSONField):
-    widget = forms.HiddenInput
-
-    def bound_data(self, data, initial):
-        """What was refused does not come back into the page."""
-        return initial
-
-
-class TakesCredential:
-    """Takes what an authenticator answered, or anything else. The library checks what
-    is well formed, and trips over the rest."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["credential"] = CredentialField(label="")
-
-    def full_clean(self):
-        try:
-            super().full_clean()
-        except TRIPS:
-            self.add_error("credential", NOT_RIGHT)
-
-
-class AddPasskeyForm(TakesCredential, NamesPasskey, webauthn_forms.AddWebAuthnForm):
-    pass
-
-
-class AuthenticateByPasskeyForm(
-    TakesCredential, webauthn_forms.AuthenticateWebAuthnForm
-):
-    pass
-
-
-class ReauthenticateByPasskeyForm(
-    TakesCredential, webauthn_forms.ReauthenticateWebAuthnForm
-):
-    pass
-
-
-class RenamePasskeyForm(NamesPasskey, webauthn_forms.EditWebAuthnForm):
-    pass

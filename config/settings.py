@@ -306,10 +306,10 @@ MFA_FORMS = {
     "authenticate": "accounts.forms.AuthenticateForm",
     "reauthenticate": "accounts.forms.ReauthenticateByCodeForm",
     "activate_totp": "accounts.forms.ActivateAppForm",
-    "authenticate_webauthn": "accounts.forms.AuthenticateByPasskeyForm",
-    "reauthenticate_webauthn": "accounts.forms.ReauthenticateByPasskeyForm",
-    "add_webauthn": "accounts.forms.AddPasskeyForm",
-    "edit_webauthn": "accounts.forms.RenamePasskeyForm",
+    "authenticate_webauthn": "accounts.passkey_forms.AuthenticateByPasskeyForm",
+    "reauthenticate_webauthn": "accounts.passkey_forms.ReauthenticateByPasskeyForm",
+    "add_webauthn": "accounts.passkey_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.passkey_forms.RenamePasskeyForm",
 }
 MFA_TOTP_TOLERANCE = 1  # a clock may be wrong by half a minute (RFC 6238, 5.2)
 # An address is optional, and proves nothing before it is confirmed.

@@ -5,7 +5,7 @@ Django's one thread for blocking work, and warn about it.
 """
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from django.conf import settings
@@ -56,12 +56,29 @@ def fingerprint():
     return json.dumps({path: (s.st_size, s.st_ctime_ns) for path, s in stats.items()})
 
 
+class Files(WhiteNoiseMiddleware):
+    """WhiteNoise's, which describes each file when it is first asked for: it would take
+    a tenth of a second of the start, and behind Nginx nobody asks."""
+
+    def add_file_to_dictionary(self, url, path, stat_cache):
+        if not self.is_compressed_variant(path, stat_cache):
+            describe = partial(self.get_static_file, path, url, stat_cache)
+            self.files[url] = cache(describe)
+
+    def find(self, url):
+        """The file with that address, or None."""
+        if self.autorefresh:
+            return self.find_file(url)
+        describe = self.files.get(url)
+        return describe and describe()
+
+
 class StaticFiles:
     """An ASGI application that answers for static files and passes on the rest."""
 
     def __init__(self, application):
         self.application = application
-        self.files = WhiteNoiseMiddleware()
+        self.files = Files()
 
     async def __call__(self, scope, receive, send):
         file = self.find(scope["path"])
@@ -71,11 +88,7 @@ class StaticFiles:
             await self.application(scope, receive, send)
 
     def find(self, path):
-        if not path.startswith(self.files.static_prefix):
-            return None
-        if self.files.autorefresh:
-            return self.files.find_file(path)
-        return self.files.files.get(path)
+        return path.startswith(self.files.static_prefix) and self.files.find(path)
 
 
 def environ(scope):

@@ -102,7 +102,7 @@ def test_without_redis_there_is_one_sentence(serve):
 
 STOP_WHEN_READY = """
 import os, signal
-from config import loop; loop.install()
+from config.server import loop; loop.install()
 import django; django.setup()
 from django.core.management import call_command
 from config.management.commands import serve
@@ -287,10 +287,26 @@ async def test_a_reader_who_goes_away_leaves_no_open_file(tmp_path):
 
 def test_daphne_turns_the_loop_that_was_installed_before_it():
     script = (
-        "from config import loop; loop.install(); import daphne.server;"
+        "from config.server import loop; loop.install(); import daphne.server;"
         "from twisted.internet import reactor; print(reactor._asyncioEventloop)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.startswith("<uvloop.Loop"), done.stderr
+
+
+def test_a_start_waits_for_nothing_that_few_need():
+    """Each takes a tenth of a second: passkeys, and Redis where none is set."""
+    script = (
+        "import sys, django; django.setup(); import config.asgi;"
+        "print(*{'fido2', 'redis'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=own_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "\n", done.stderr

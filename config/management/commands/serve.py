@@ -1,6 +1,5 @@
 """The command behind `make run`."""
 
-import redis
 from django.conf import settings
 from django.core.management import BaseCommand, call_command
 from django.db import connection
@@ -29,13 +28,17 @@ class Command(BaseCommand):
         listener = UnixSocket(unix_socket) if unix_socket else TCPPort()
         if not prepared:
             call_command("prepare")
-        self.warn_without_redis()
+        if settings.REDIS_URL:
+            self.warn_unless_redis_answers()
         self.serve(listener)
 
-    def warn_without_redis(self):
+    def warn_unless_redis_answers(self):
+        import redis  # not for who has none: it takes a while to load
+
+        limits = {"socket_timeout": 1, "socket_connect_timeout": 1}
         try:
-            if settings.REDIS_URL:
-                ping(settings.REDIS_URL)
+            with redis.Redis.from_url(settings.REDIS_URL, **limits) as client:
+                client.ping()
         except redis.RedisError as error:
             self.stderr.write(
                 f"Redis does not answer ({error}): messages will be late until it does."
@@ -64,9 +67,3 @@ def how_to_set_up():
     if is_needed():
         return f"Set it up there with the set-up code {setup_code()}."
     return "The first visitor makes the admin."
-
-
-def ping(url):
-    limits = {"socket_timeout": 1, "socket_connect_timeout": 1}
-    with redis.Redis.from_url(url, **limits) as client:
-        client.ping()
