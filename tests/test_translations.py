@@ -19,7 +19,7 @@ from django.utils import translation
 from django.utils.translation.template import templatize
 
 from messaging.commands import COMMANDS
-from tests.support.room_client import Page, sign_in
+from tests.support.room_client import RoomClient, sign_in
 from tests.support.second_factors import FACTORS, codes_on, set_up_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,7 +171,7 @@ CAST = {"alice", "bob", "carol", "stranger", "lobby", "Anything"}
 SPOKEN = {"alt", "aria-label", "placeholder", "title"}
 
 
-class Reader(HTMLParser):
+class TextOfPage(HTMLParser):
     """Gathers all that a page shows or says."""
 
     def __init__(self):
@@ -198,7 +198,7 @@ def latin(text):
 
 
 def english(page):
-    reader = Reader()
+    reader = TextOfPage()
     reader.feed(page)
     return [left for text in reader.texts if (left := latin(text))]
 
@@ -416,7 +416,7 @@ async def test_each_socket_speaks_the_language_of_its_person(
     async def page(user, cookie="", **headers):
         key = await sign_in(user)
         headers["Cookie"] = f"sessionid={key}; {cookie}"
-        return Page(server, room, key, additional_headers=headers)
+        return RoomClient(server, room, key, additional_headers=headers)
 
     accepted = {"Accept-Language": "ru"}
     async with (

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SOON = 0.8  # seconds; a page may wait for Redis once
 
 
-class Browser(httpx.Client):
+class WebClient(httpx.Client):
     def sign_in(self, login, password):
         page = self.get("/accounts/login/").text
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
@@ -39,7 +39,7 @@ def browse_to():
     browsers = []
 
     def browse_to(server, **kwargs):
-        browsers.append(Browser(base_url=server.url, timeout=10, **kwargs))
+        browsers.append(WebClient(base_url=server.url, timeout=10, **kwargs))
         return browsers[-1]
 
     yield browse_to

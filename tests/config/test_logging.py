@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from config.logging import UNPRINTABLE, JSONFormatter, OneLineFormatter
-from tests.support.room_client import Line, Page, sign_in
+from tests.support.room_client import RoomClient, SocketClient, sign_in
 
 FORMATTERS = [OneLineFormatter("{levelname} {name}: {message}", style="{")]
 FORMATTERS += [JSONFormatter()]
@@ -184,7 +184,7 @@ async def test_what_people_write_is_in_no_line_of_the_log(serve, room, bob, form
     session = await sign_in(bob)
     await refuse_the_mark(True)
     try:
-        async with Page(server, room, session) as page:
+        async with RoomClient(server, room, session) as page:
             answer = await page.post(f"{MARK}\nERROR forged: {MARK}")
             assert answer["code"] == "try_later"
             await page.send(f"no frame {MARK}")
@@ -192,7 +192,7 @@ async def test_what_people_write_is_in_no_line_of_the_log(serve, room, bob, form
             await page.send(json.dumps({"type": "post", "key": "k" * 99, "body": MARK}))
             await page.first("error", code="bad_field")
             await page.say("fine")
-        async with Line(server, f"/ws/rooms/{MARK}/", session) as line:
+        async with SocketClient(server, f"/ws/rooms/{MARK}/", session) as line:
             await line.closed()
     finally:
         await refuse_the_mark(False)

@@ -72,7 +72,7 @@ def client_of(server, session):
 # By hand --------------------------------------------------------------------------
 
 
-class Slow:
+class SlowApplication:
     """An application that answers when it is told to; `most` were in it at once."""
 
     def __init__(self):
@@ -93,7 +93,7 @@ class Slow:
 def limit(monkeypatch):
     monkeypatch.setattr(page_limit, "AT_ONCE", 2)
     monkeypatch.setattr(page_limit, "MAX_WAITING", 3)
-    return PageLimit(Slow())
+    return PageLimit(SlowApplication())
 
 
 async def get(limit, language="en"):

@@ -18,7 +18,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from config.server.probes import is_local, process_troubles
 from tests.support.monitoring import readyz, wait_until_ready
-from tests.support.room_client import Page, sign_in
+from tests.support.room_client import RoomClient, sign_in
 from tests.support.servers import Postgres, Rollcall, var_dir, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,10 +175,10 @@ def test_a_server_whose_loop_stood_still_says_so_for_a_while(server):
 
 @pytest.fixture
 def page(server, room, bob):
-    """page(): a Page of bob's."""
+    """page(): a RoomClient of bob's."""
 
     async def page():
-        return Page(server, room, await sign_in(bob))
+        return RoomClient(server, room, await sign_in(bob))
 
     return page
 

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from tests.conftest import database_url
 from tests.support import resource_usage
 from tests.support.raw_websocket import BINARY, PING, connect, frame
-from tests.support.room_client import Page, sign_in
+from tests.support.room_client import RoomClient, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MB = 1_000_000
@@ -57,7 +57,7 @@ async def test_who_talks_before_the_welcome_fills_no_memory(serve, room, alice, 
     """The database keeps a handshake waiting, and its sender does not wait."""
     server = serve()
     session = await sign_in(alice)
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         await page.say("warm up")
         before = resource_usage.memory(server)
         with await sync_to_async(psycopg.connect)(database_url()) as line:

@@ -11,7 +11,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from tests.deploy.conftest import settle
 from tests.support.deployment import Deployment, new_folder
-from tests.support.room_client import Page
+from tests.support.room_client import RoomClient
 
 AS_JSON = {"Accept": "application/json"}
 MAKE_ADMIN = """
@@ -89,8 +89,8 @@ def admin_act(browser, model, action, row, **fields):
 async def test_all_of_the_chat_works_by_adding(house, browse, lobby):
     ann, root = browse("ann"), browse("root")
     async with (
-        Page(house, lobby, house.keys["ann"]) as one,
-        Page(house, lobby, house.keys["bob"]) as two,
+        RoomClient(house, lobby, house.keys["ann"]) as one,
+        RoomClient(house, lobby, house.keys["bob"]) as two,
     ):
         await one.say("hello")
         await one.say("/me waves")

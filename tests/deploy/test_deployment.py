@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy.conftest import settle
 from tests.support.deployment import Deployment, main, new_folder
-from tests.support.room_client import Page
+from tests.support.room_client import RoomClient
 from tests.support.servers import ROOT, own_environment, wait_until
 
 
@@ -60,7 +60,7 @@ def test_every_part_comes_back_after_kill(small):
 
 
 async def test_postgres_is_paused_as_a_whole(small, lobby):
-    async with Page(small, lobby, small.keys["ann"]) as ann:
+    async with RoomClient(small, lobby, small.keys["ann"]) as ann:
         await ann.say("before")
         small.postgres.pause()
         answer = await ann.post("meanwhile", key="one")

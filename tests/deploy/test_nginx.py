@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from accounts.models import Session
 from tests.deploy.conftest import settle
 from tests.support.deployment import Deployment, new_folder
-from tests.support.room_client import Line, Page
+from tests.support.room_client import RoomClient, SocketClient
 from tests.support.servers import wait_until
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
@@ -145,7 +145,7 @@ async def test_each_process_tells_its_numbers_on_this_machine(deployed, keys, lo
         numbers = [re.search(r"^rollcall_sockets (\S+)$", page, re.M) for page in pages]
         return sorted(float(number[1]) for number in numbers)
 
-    async with Page(deployed, lobby, keys["ann"]):
+    async with RoomClient(deployed, lobby, keys["ann"]):
         wait_until(lambda: sockets() == [0, 0, 1])
     assert httpx.get(f"{own}/accounts/login/").status_code == 404
 
@@ -195,8 +195,8 @@ def test_static_files_take_no_daphne(browser, deployed):
 
 async def test_two_people_talk(deployed, keys, lobby):
     async with (
-        Page(deployed, lobby, keys["ann"]) as ann,
-        Page(deployed, lobby, keys["bob"]) as bob,
+        RoomClient(deployed, lobby, keys["ann"]) as ann,
+        RoomClient(deployed, lobby, keys["bob"]) as bob,
     ):
         seq = await ann.say("hello")
         await bob.seen(seq)
@@ -212,7 +212,7 @@ async def test_the_sockets_of_a_room_meet_in_one_process(deployed, keys, lobby):
     before = processes_of(deployed, "/ws/rooms/lobby/").total()
     async with AsyncExitStack() as pages:
         for key in [*keys.values()] * 3:
-            await pages.enter_async_context(Page(deployed, lobby, key))
+            await pages.enter_async_context(RoomClient(deployed, lobby, key))
     wait_until(lambda: processes_of(deployed, "/ws/rooms/lobby/").total() == before + 6)
     assert len(processes_of(deployed, "/ws/rooms/lobby/")) == 1
 
@@ -220,7 +220,7 @@ async def test_the_sockets_of_a_room_meet_in_one_process(deployed, keys, lobby):
 async def test_rooms_are_spread_over_all_processes(deployed, keys):
     rooms = [f"/ws/rooms/nowhere-{nth}/" for nth in range(24)]
     for room in rooms:
-        async with Line(deployed, room, keys["ann"]) as line:
+        async with SocketClient(deployed, room, keys["ann"]) as line:
             await line.closed()
     wait_until(lambda: all(processes_of(deployed, room) for room in rooms))
     used = {name for room in rooms for name in processes_of(deployed, room)}
@@ -228,33 +228,35 @@ async def test_rooms_are_spread_over_all_processes(deployed, keys):
 
 
 async def test_when_its_process_dies_a_room_goes_on_in_another(deployed, keys, lobby):
-    async with Page(deployed, lobby, keys["ann"]) as page:
+    async with RoomClient(deployed, lobby, keys["ann"]) as page:
         cursor = page.cursor
     wait_until(lambda: processes_of(deployed, "/ws/rooms/lobby/"))
     [upstream] = processes_of(deployed, "/ws/rooms/lobby/")
     [home] = [one for one in deployed.daphnes if one.socket_path in upstream]
     home.kill()
     try:
-        async with Page(deployed, lobby, keys["ann"], cursor) as page:
+        async with RoomClient(deployed, lobby, keys["ann"], cursor) as page:
             await page.say("still here")
     finally:
         home.start()
-    async with Page(deployed, lobby, keys["ann"], cursor) as page:
+    async with RoomClient(deployed, lobby, keys["ann"], cursor) as page:
         await page.say("home again")
     wait_until(lambda: log_of(deployed)[-1]["upstream"] == upstream)
 
 
 async def test_a_reload_leaves_the_sockets_open(deployed, keys, lobby):
-    async with Page(deployed, lobby, keys["ann"]) as page:
+    async with RoomClient(deployed, lobby, keys["ann"]) as page:
         deployed.nginx.reload()
         await page.say("over the former worker")
-        async with Page(deployed, lobby, keys["bob"]) as other:
+        async with RoomClient(deployed, lobby, keys["bob"]) as other:
             seq = await other.say("over the new one")
             await page.seen(seq)
 
 
 async def test_another_origin_is_refused(deployed, keys):
-    line = Line(deployed, "/ws/rooms/", keys["ann"], origin="http://evil.example")
+    line = SocketClient(
+        deployed, "/ws/rooms/", keys["ann"], origin="http://evil.example"
+    )
     with pytest.raises(Exception, match="HTTP 403"):
         await line.__aenter__()
 
@@ -278,7 +280,7 @@ async def test_a_former_worker_closes_its_sockets_at_last(strict, lobby):
     assert "worker_shutdown_timeout 5m;" in conf.read_text()
     conf.write_text(conf.read_text().replace("timeout 5m;", "timeout 1s;"))
     strict.nginx.reload()
-    async with Page(strict, lobby, strict.keys["ann"]) as page:
+    async with RoomClient(strict, lobby, strict.keys["ann"]) as page:
         await page.say("over this worker")
         strict.nginx.reload()
         assert await page.closed() == 1006
@@ -298,12 +300,12 @@ def test_when_no_process_answers_a_page_says_so_and_comes_back(strict):
 async def test_an_address_has_so_many_sockets_and_no_more(strict, lobby):
     async with AsyncExitStack() as pages:
         for _nth in range(3):
-            page = Page(strict, lobby, strict.keys["ann"])
+            page = RoomClient(strict, lobby, strict.keys["ann"])
             await pages.enter_async_context(page)
         with pytest.raises(Exception, match="HTTP 429"):
-            await Page(strict, lobby, strict.keys["ann"]).__aenter__()
+            await RoomClient(strict, lobby, strict.keys["ann"]).__aenter__()
         await page.say("those that are in stay in")
-    async with Page(strict, lobby, strict.keys["ann"]):
+    async with RoomClient(strict, lobby, strict.keys["ann"]):
         pass
 
 
@@ -315,7 +317,10 @@ async def test_who_would_wait_too_long_at_the_gate_is_told_to_come_back(deploy, 
     key = (await sync_to_async(settle)(site))["ann"]
     async with AsyncExitStack() as stack:
         came = await asyncio.gather(
-            *(stack.enter_async_context(Page(site, lobby, key)) for _nth in range(8)),
+            *(
+                stack.enter_async_context(RoomClient(site, lobby, key))
+                for _nth in range(8)
+            ),
             return_exceptions=True,
         )
     refused = [str(one) for one in came if isinstance(one, Exception)]
@@ -395,7 +400,7 @@ async def test_it_is_one_visitor_to_the_limit_of_sockets_too(narrow, lobby):
     def page(address):
         cookie = f"sessionid={narrow.keys['ann']}"
         headers = {"Cookie": cookie, VISITOR: address}
-        return Page(narrow, lobby, "", additional_headers=headers)
+        return RoomClient(narrow, lobby, "", additional_headers=headers)
 
     async with AsyncExitStack() as pages:
         for nth in range(3):

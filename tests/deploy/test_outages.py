@@ -6,7 +6,7 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.support.room_client import Page
+from tests.support.room_client import RoomClient
 from tests.support.servers import LAST_WORD
 
 AWAY, ANSWER_WITHIN, BACK_WITHIN = 15, 3, 5  # seconds
@@ -15,7 +15,7 @@ GONE_WITHIN = 30
 
 @pytest.mark.timeout(120)
 async def test_without_postgresql_nobody_is_told_a_lie(deployed, keys, lobby):
-    async with Page(deployed, lobby, keys["bob"], ping_interval=5) as page:
+    async with RoomClient(deployed, lobby, keys["bob"], ping_interval=5) as page:
         before = await page.say("with it")
         await sync_to_async(deployed.postgres.kill)()
         gone_at, nth = time.monotonic(), 0
@@ -40,8 +40,8 @@ async def test_without_postgresql_nobody_is_told_a_lie(deployed, keys, lobby):
 @pytest.mark.timeout(120)
 async def test_all_stop_in_time_though_postgresql_is_silent(deployed, keys, lobby):
     async with (
-        Page(deployed, lobby, keys["ann"]) as ann,
-        Page(deployed, lobby, keys["bob"]) as bob,
+        RoomClient(deployed, lobby, keys["ann"]) as ann,
+        RoomClient(deployed, lobby, keys["bob"]) as bob,
     ):
         await ann.seen(await bob.say("before"))
         deployed.postgres.pause()

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from websockets.exceptions import ConnectionClosed
 
 from tests.deploy.conftest import settle
-from tests.support.room_client import Page
+from tests.support.room_client import RoomClient
 
 PEOPLE = 40
 SPEAKS_EVERY = 3  # seconds; there are two accounts, and a limit for each
@@ -21,7 +21,7 @@ SIGN_IN = "/accounts/login/"
 GATE = 150  # handshakes a second: no more than deploy/install.sh lets in
 
 
-class Visitor:
+class SteadyTalker:
     """Who stays in a room whatever happens, as a page does, and goes on talking."""
 
     def __init__(self, deployment, room, key, name):
@@ -36,7 +36,7 @@ class Visitor:
     async def stay(self, leaving):
         lost_at = None
         while not leaving.is_set():
-            async with Page(*self._place, self._cursor, ping_interval=5) as page:
+            async with RoomClient(*self._place, self._cursor, ping_interval=5) as page:
                 if lost_at:
                     self.returns.append(time.monotonic() - lost_at)
                 await self._talk(page, leaving)
@@ -107,7 +107,7 @@ async def test_nobody_sees_an_error_and_everybody_is_soon_back(deploy, lobby):
     keys = await sync_to_async(settle)(deployed)
     browser = Browser(deployed, keys["ann"])
     visitors = [
-        Visitor(deployed, lobby, list(keys.values())[nth % 2], f"visitor{nth}")
+        SteadyTalker(deployed, lobby, list(keys.values())[nth % 2], f"visitor{nth}")
         for nth in range(PEOPLE)
     ]
     leaving = asyncio.Event()

@@ -8,7 +8,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from tests.deploy.conftest import settle
 from tests.support.deployment import DEPLOY, Deployment, GuardedRedis, new_folder
-from tests.support.room_client import Page
+from tests.support.room_client import RoomClient
 from tests.support.servers import redis_programs
 
 
@@ -126,8 +126,8 @@ async def test_all_that_the_chat_wants_of_redis_is_allowed(deployed, keys, lobby
         browser.cookies["sessionid"] = keys["ann"]
         browser.get("/rooms/")
     async with (
-        Page(deployed, lobby, keys["ann"]) as ann,
-        Page(deployed, lobby, keys["bob"]),
+        RoomClient(deployed, lobby, keys["ann"]) as ann,
+        RoomClient(deployed, lobby, keys["bob"]),
     ):
         await ann.say("hello")
     assert deployed.redis.client.keys("rollcall:*")
@@ -143,7 +143,7 @@ class BySocket(Deployment):
 
 async def test_the_chat_reaches_redis_by_its_unix_socket(deploy, lobby):
     deployment = deploy(BySocket, daphnes=1)
-    async with Page(deployment, lobby, settle(deployment)["ann"]) as ann:
+    async with RoomClient(deployment, lobby, settle(deployment)["ann"]) as ann:
         await ann.say("hello")
     clients = deployment.redis.client.client_list(_type="pubsub")
     assert [client["addr"].endswith("redis.sock:0") for client in clients] == [True]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.conftest import settle
 from tests.support.deployment import Deployment, new_folder
-from tests.support.room_client import Page
+from tests.support.room_client import RoomClient
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 A_YEAR = "max-age=31536000"
@@ -140,7 +140,7 @@ async def test_talk_goes_over_tls(site, trust, keys):
 
     cookie = {"Cookie": f"__Host-sessionid={keys['ann']}"}
     options = {"additional_headers": cookie, "ssl": trust}
-    async with Page(site, Lobby, "", **options) as page:
+    async with RoomClient(site, Lobby, "", **options) as page:
         await page.say("in secret")
 
 
@@ -154,4 +154,4 @@ async def test_a_page_without_tls_opens_no_socket(site, trust, keys):
         "origin": site.url.replace("https", "http"),
     }
     with pytest.raises(Exception, match="HTTP 403"):
-        await Page(site, Lobby, "", **options).__aenter__()
+        await RoomClient(site, Lobby, "", **options).__aenter__()

@@ -6,13 +6,13 @@ import time
 from contextlib import suppress
 
 from tests.support import instrumented_server
-from tests.support.instrumented_server import Telltale
+from tests.support.instrumented_server import InstrumentedServer
 
 MARK = "good"  # many a post has this word
 
 
-class Planted(Telltale):
-    """A Telltale with the fault of that name."""
+class BuggyServer(InstrumentedServer):
+    """An InstrumentedServer with the fault of that name."""
 
     def __init__(self, folder, fault, **environment):
         super().__init__(folder, **environment)

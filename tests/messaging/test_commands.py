@@ -358,7 +358,7 @@ def harm(talk):
 
 
 @pytest.mark.parametrize(("sql", "rule", "fault"), FAULTS.values(), ids=FAULTS)
-def test_a_planted_fault_is_found_and_named(sql, rule, fault, harm):
+def test_a_seeded_fault_is_found_and_named(sql, rule, fault, harm):
     assert check()[0] == 0
     harm(sql)
     code, said = check()

@@ -14,7 +14,7 @@ from messaging.writing.requests import EnterRoom, write_batch
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
 from rooms.models.log import writing
-from tests.support.room_client import Page, sign_in
+from tests.support.room_client import RoomClient, sign_in
 
 LONG_ENOUGH = DEAD_AFTER.total_seconds() + HEARTBEAT_EVERY
 
@@ -100,7 +100,7 @@ def silence():
 async def test_locked_rooms_hold_up_neither_heartbeat_nor_sweep(serve, room, alice):
     *locked, free = await sync_to_async(rooms_with_something_due)(alice, 9)
     server = serve()
-    async with Page(server, room, await sign_in(alice)), locks_of(locked):
+    async with RoomClient(server, room, await sign_in(alice)), locks_of(locked):
         longest, swept = 0, False
         for nth in range(200):
             await asyncio.sleep(0.1)

@@ -676,7 +676,7 @@ async def test_one_who_gives_up_leaves_a_fresh_start_whole(hub, feed, room, alic
 # Many at once -------------------------------------------------------------------------
 
 
-class Tab(Reader):
+class InertReader(Reader):
     """One of very many."""
 
     session_hash = "session"
@@ -690,7 +690,7 @@ class Tab(Reader):
 async def test_closing_a_thousand_sockets_holds_the_loop_up_for_nobody(
     hub, feed, bob, by
 ):
-    tabs = [Tab(bob) for _nth in range(1000)]
+    tabs = [InertReader(bob) for _nth in range(1000)]
     for tab in tabs:
         hub.enroll(tab)
         feed.sockets.add(tab)
@@ -723,7 +723,7 @@ async def test_work_in_the_background_is_held_and_its_fault_is_told(caplog):
 
 
 async def test_the_end_of_a_session_is_held_until_it_is_done(hub, feed, bob):
-    tab = Tab(bob)
+    tab = InertReader(bob)
     hub.enroll(tab)
     hub.session_ended("session", goes_on=False)
     assert background.running

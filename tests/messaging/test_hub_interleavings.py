@@ -13,7 +13,7 @@ from messaging import protocol
 from messaging.live import feed
 from messaging.live.feed import Feed
 from messaging.protocol import Close
-from tests.support.interleavings import ALICE, BOB, Socket, explore, kick, message
+from tests.support.interleavings import ALICE, BOB, SocketDouble, explore, kick, message
 
 KICKS = {"here": (kick, message), "elsewhere": (message, kick)}
 
@@ -38,7 +38,7 @@ class Scope:
         world.sockets = []
         if self.is_open:
             await self._open(world)
-        joiner = Socket(world, BOB, "bob", waits=self.waits)
+        joiner = SocketDouble(world, BOB, "bob", waits=self.waits)
         world.sockets.append(joiner)
         world.actor(*world.local(self.here))
         options = {"is_lost": self.is_hint_lost, "has_records": self.has_records}
@@ -56,7 +56,7 @@ class Scope:
             others.append((BOB, "bob's other page"))
         for user, name in others:
             waits = ("deliver",) if self.is_slow and user is ALICE else ()
-            socket = Socket(world, user, name, waits=waits)
+            socket = SocketDouble(world, user, name, waits=waits)
             world.arrive(socket, None)
             await world.join(socket, None)
             world.sockets.append(socket)

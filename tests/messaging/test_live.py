@@ -16,7 +16,7 @@ from accounts.models import Session
 from messaging import history
 from rooms.models import Installation, Node, Room, Visit
 from tests.conftest import database_url
-from tests.support.room_client import Line, Page, faults, sign_in
+from tests.support.room_client import RoomClient, SocketClient, faults, sign_in
 from tests.support.servers import PlainDaphne
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,8 +50,8 @@ def either(request, serve, tmp_path):
 
 async def test_two_people_talk(either, room, alice, bob):
     async with (
-        Page(either, room, await sign_in(alice)) as one,
-        Page(either, room, await sign_in(bob)) as two,
+        RoomClient(either, room, await sign_in(alice)) as one,
+        RoomClient(either, room, await sign_in(bob)) as two,
     ):
         assert one.welcome["you"]["role"] == "owner"
         assert one.welcome["room"]["topic"] == "Anything"
@@ -67,11 +67,12 @@ async def test_two_people_talk(either, room, alice, bob):
 
 
 async def test_coming_and_going_is_told_with_its_cause(server, room, alice, bob):
-    async with Page(server, room, await sign_in(alice)) as one:
+    async with RoomClient(server, room, await sign_in(alice)) as one:
         session = await sign_in(bob)
-        async with Page(server, room, session) as two:
+        async with RoomClient(server, room, session) as two:
             assert (await one.event("enter", role="member"))["user"]["name"] == "bob"
-            async with Page(server, room, session):  # a second tab is no second coming
+            # A second tab is no second coming.
+            async with RoomClient(server, room, session):
                 pass
             await two.say("hi")
             enters = [event for event in one.events if event["kind"] == "enter"]
@@ -85,10 +86,10 @@ async def test_coming_and_going_is_told_with_its_cause(server, room, alice, bob)
 
 
 async def test_a_reload_makes_no_noise(server, room, alice, bob):
-    async with Page(server, room, await sign_in(alice)) as one:
+    async with RoomClient(server, room, await sign_in(alice)) as one:
         session = await sign_in(bob)
         for _nth in range(3):
-            async with Page(server, room, session) as two:
+            async with RoomClient(server, room, session) as two:
                 await two.say("here I am")
         await asyncio.sleep(4)
         kinds = [event["kind"] for event in one.events]
@@ -97,15 +98,15 @@ async def test_a_reload_makes_no_noise(server, room, alice, bob):
 
 
 async def test_a_lost_line_comes_back_from_its_cursor(either, room, alice, bob):
-    async with Page(either, room, await sign_in(alice)) as one:
+    async with RoomClient(either, room, await sign_in(alice)) as one:
         session = await sign_in(bob)
-        async with Page(either, room, session) as two:
+        async with RoomClient(either, room, session) as two:
             await two.seen(await one.say("before"))
             cursor = two.cursor
             two.drop()
             await two.closed()
         last = [await one.say(f"while away {nth}") for nth in range(5)][-1]
-        async with Page(either, room, session, cursor) as two:
+        async with RoomClient(either, room, session, cursor) as two:
             await two.seen(last)
             said = [event["body"] for event in two.events if "body" in event]
             assert said == [f"while away {nth}" for nth in range(5)]
@@ -114,11 +115,14 @@ async def test_a_lost_line_comes_back_from_its_cursor(either, room, alice, bob):
 
 async def test_the_same_key_is_one_message(server, room, alice, bob):
     session = await sign_in(bob)
-    async with Page(server, room, session) as one, Page(server, room, session) as two:
+    async with (
+        RoomClient(server, room, session) as one,
+        RoomClient(server, room, session) as two,
+    ):
         posts = [page.post("hi", "the-key") for page in (one, two) * 5]
         answers = await asyncio.gather(*posts)
         assert len({answer["seq"] for answer in answers}) == 1
-        answer = await Page.post(one, "something else", "the-key")
+        answer = await RoomClient.post(one, "something else", "the-key")
         errors = await one.first("error", key="the-key")
         assert errors["code"] == "key_reused"
     assert await bodies(room) == ["hi"]
@@ -127,8 +131,8 @@ async def test_the_same_key_is_one_message(server, room, alice, bob):
 
 async def test_commands(server, room, alice, bob):
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as two,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as two,
     ):
         assert "/kick" in (await two.post("/help"))["text"]
         assert "/dance" in (await two.post("/dance wildly"))["text"]
@@ -151,9 +155,9 @@ async def test_commands(server, room, alice, bob):
 async def test_a_kick_closes_at_once_and_holds(either, room, alice, bob):
     session = await sign_in(bob)
     async with (
-        Page(either, room, await sign_in(alice)) as one,
-        Page(either, room, session) as two,
-        Page(either, room, session) as tab,
+        RoomClient(either, room, await sign_in(alice)) as one,
+        RoomClient(either, room, session) as two,
+        RoomClient(either, room, session) as tab,
     ):
         start = time.monotonic()
         seq = (await one.post("/kill bob be nice"))["seq"]
@@ -163,7 +167,7 @@ async def test_a_kick_closes_at_once_and_holds(either, room, alice, bob):
             assert page.events[-1]["seq"] == seq
         assert time.monotonic() - start < 2
         assert (await one.event("leave"))["cause"] == "kicked"
-    async with Line(either, f"/ws/rooms/{room.slug}/", session) as again:
+    async with SocketClient(either, f"/ws/rooms/{room.slug}/", session) as again:
         assert await again.closed() == 4403
         assert again.of_type("welcome") == []
     assert await faults() == []
@@ -172,8 +176,8 @@ async def test_a_kick_closes_at_once_and_holds(either, room, alice, bob):
 async def test_signing_out_closes_within_two_seconds(server, room, alice, bob, browse):
     session = await sign_in(bob)
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, session) as two,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, session) as two,
     ):
         await two.say("hi")
         # By a request to the server: there the session ends.
@@ -199,7 +203,7 @@ def sign_out_by_request(server, session):
 async def test_a_session_that_ends_without_a_word_is_noticed(server, room, bob):
     """As when Redis is dead: another process ended it, and no hint came."""
     session = await sign_in(bob)
-    async with Page(server, room, session) as two:
+    async with RoomClient(server, room, session) as two:
         await sync_to_async(
             Session.objects.filter(pk=Session.hash_of(session)).delete
         )()
@@ -214,17 +218,17 @@ async def test_the_counts_of_rooms_that_are_shown_are_kept_live(
 ):
     other = await sync_to_async(Room.objects.create_with_owner)("other", alice)
     async with (
-        Line(server, "/ws/rooms/", await sign_in(alice)) as rooms,
-        Page(server, other, await sign_in(alice)) as beside,
+        SocketClient(server, "/ws/rooms/", await sign_in(alice)) as rooms,
+        RoomClient(server, other, await sign_in(alice)) as beside,
     ):
         assert (await rooms.first("rooms"))["here"] == {}
         for page in (rooms, beside):
             await page.send(SHOW_LOBBY)
             await page.first("rooms", here={"lobby": 0})
-        async with Page(server, room, await sign_in(bob)) as silent:
+        async with RoomClient(server, room, await sign_in(bob)) as silent:
             for page in (rooms, beside):
                 await page.first("rooms", here={"lobby": 1})
-            async with Line(server, "/ws/rooms/", await sign_in(bob)) as late:
+            async with SocketClient(server, "/ws/rooms/", await sign_in(bob)) as late:
                 await late.send(SHOW_LOBBY)  # and has the count at once
                 await late.first("rooms", here={"lobby": 1})
         # Nobody was told of a room that their page does not show.
@@ -234,7 +238,7 @@ async def test_the_counts_of_rooms_that_are_shown_are_kept_live(
 
 
 async def test_the_list_of_rooms_answers_what_it_does_not_take(server, room, alice):
-    async with Line(server, "/ws/rooms/", await sign_in(alice)) as rooms:
+    async with SocketClient(server, "/ws/rooms/", await sign_in(alice)) as rooms:
         await rooms.send('{"type":"post","key":"k","body":"hi"}')
         assert (await rooms.first("error", key="k"))["code"] == "not_allowed"
         await rooms.send("{}")
@@ -246,14 +250,14 @@ async def test_the_list_of_rooms_answers_what_it_does_not_take(server, room, ali
 
 async def test_a_change_by_a_command_reaches_the_pages(server, room, alice, bob):
     """A process without a hub writes to the log; the poll finds it."""
-    async with Page(server, room, await sign_in(bob)) as two:
+    async with RoomClient(server, room, await sign_in(bob)) as two:
         topic = await sync_to_async(room.set_topic)("From outside", by=alice)
         assert (await two.event("topic"))["seq"] == topic.seq
 
 
 async def test_a_server_that_stops_says_so(serve, room, bob):
     server = serve()
-    async with Page(server, room, await sign_in(bob)) as two:
+    async with RoomClient(server, room, await sign_in(bob)) as two:
         await two.say("hi")
         await sync_to_async(server.stop)()
         await two.closed()
@@ -266,12 +270,12 @@ async def test_a_server_that_stops_says_so(serve, room, bob):
 async def test_a_process_that_was_declared_dead_closes_its_sockets(either, room, bob):
     """Its people come back, to its next life or to another process."""
     session = await sign_in(bob)
-    async with Page(either, room, session) as page:
+    async with RoomClient(either, room, session) as page:
         await page.say("before")
         await Node.objects.running().aupdate(stopped_at=Now())
         assert await page.closed() in (1012, 1000)  # plain Daphne takes no 1012
         assert page.of_type("error")[-1]["code"] == "1012"
-    async with Page(either, room, session, page.cursor) as page:
+    async with RoomClient(either, room, session, page.cursor) as page:
         await page.say("after")
     assert await bodies(room) == ["before", "after"]
 
@@ -281,8 +285,8 @@ async def test_a_process_that_was_declared_dead_closes_its_sockets(either, room,
 
 async def test_people_in_two_processes_talk(pair, room, alice, bob):
     async with (
-        Page(pair[0], room, await sign_in(alice)) as one,
-        Page(pair[1], room, await sign_in(bob)) as two,
+        RoomClient(pair[0], room, await sign_in(alice)) as one,
+        RoomClient(pair[1], room, await sign_in(bob)) as two,
     ):
         start = time.monotonic()
         for nth in range(20):
@@ -296,8 +300,8 @@ async def test_people_in_two_processes_talk(pair, room, alice, bob):
 async def test_redis_dies_in_mid_talk(pair, redis_server, room, alice, bob):
     """Talk goes on within 3 s, nothing is lost or doubled; and so when it is back."""
     async with (
-        Page(pair[0], room, await sign_in(alice)) as one,
-        Page(pair[1], room, await sign_in(bob)) as two,
+        RoomClient(pair[0], room, await sign_in(alice)) as one,
+        RoomClient(pair[1], room, await sign_in(bob)) as two,
     ):
         await two.seen(await one.say("with Redis"))
         await sync_to_async(redis_server.kill)()
@@ -331,8 +335,8 @@ async def wait_for_hints(one, two):
 
 async def test_redis_that_hangs_delays_no_ack(pair, redis_server, room, alice, bob):
     async with (
-        Page(pair[0], room, await sign_in(alice)) as one,
-        Page(pair[1], room, await sign_in(bob)) as two,
+        RoomClient(pair[0], room, await sign_in(alice)) as one,
+        RoomClient(pair[1], room, await sign_in(bob)) as two,
     ):
         await two.seen(await one.say("with Redis"))
         redis_server.pause()
@@ -351,8 +355,8 @@ async def test_a_killed_server_is_noticed_and_its_people_come_back(
     pair, room, alice, bob
 ):
     session = await sign_in(bob)
-    async with Page(pair[0], room, await sign_in(alice)) as one:
-        async with Page(pair[1], room, session) as two:
+    async with RoomClient(pair[0], room, await sign_in(alice)) as one:
+        async with RoomClient(pair[1], room, session) as two:
             await two.seen(await one.say("hi"))
             cursor = two.cursor
             await sync_to_async(pair[1].kill)()
@@ -363,7 +367,7 @@ async def test_a_killed_server_is_noticed_and_its_people_come_back(
         )
         assert (left[0]["user"]["name"], left[0]["cause"]) == ("bob", "lost")
         last = await one.say("where is bob?")
-        async with Page(pair[0], room, session, cursor) as two:
+        async with RoomClient(pair[0], room, session, cursor) as two:
             await two.seen(last)
             assert two.seqs[0] == cursor[1] + 1
             entered = [event for event in one.events if event["kind"] == "enter"]
@@ -374,8 +378,8 @@ async def test_a_killed_server_is_noticed_and_its_people_come_back(
 async def test_a_deleted_room_closes_everywhere(pair, room, alice, bob, admin):
     session = await sign_in(bob)
     async with (
-        Page(pair[0], room, await sign_in(alice)) as one,
-        Page(pair[1], room, session) as two,
+        RoomClient(pair[0], room, await sign_in(alice)) as one,
+        RoomClient(pair[1], room, session) as two,
     ):
         await one.say("mine")
         delete = await sync_to_async(room.delete_room)(alice)
@@ -383,10 +387,10 @@ async def test_a_deleted_room_closes_everywhere(pair, room, alice, bob, admin):
             assert await page.closed() == 4404
             assert page.seqs[-1] == delete.seq
             assert page.of_type("error")[-1]["detail"] == "This room was deleted."
-    async with Line(pair[1], f"/ws/rooms/{room.slug}/", session) as again:
+    async with SocketClient(pair[1], f"/ws/rooms/{room.slug}/", session) as again:
         assert await again.closed() == 4404
     await sync_to_async(room.recover_room)(admin)
-    async with Page(pair[0], room, session) as page:
+    async with RoomClient(pair[0], room, session) as page:
         await page.say("back")
     assert await faults() == []
     for server in pair:
@@ -395,8 +399,8 @@ async def test_a_deleted_room_closes_everywhere(pair, room, alice, bob, admin):
 
 async def test_a_kick_reaches_the_other_process(pair, room, alice, bob):
     async with (
-        Page(pair[0], room, await sign_in(alice)) as one,
-        Page(pair[1], room, await sign_in(bob)) as two,
+        RoomClient(pair[0], room, await sign_in(alice)) as one,
+        RoomClient(pair[1], room, await sign_in(bob)) as two,
     ):
         start = time.monotonic()
         await one.post("/kick bob")
@@ -410,7 +414,7 @@ async def test_a_kick_reaches_the_other_process(pair, room, alice, bob):
 async def test_no_bad_frame_closes_the_socket_or_stores_anything(server, room, bob):
     from tests.messaging.test_protocol import BAD
 
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         head = page.cursor[1]
         for name, (text, code) in BAD.items():
             before = len(page.of_type("error"))
@@ -438,7 +442,7 @@ async def test_a_foreign_origin_is_refused(server, room, bob):
     session = await sign_in(bob)
     for name, origin in ORIGINS.items():
         origin = origin.format(port=server.port)
-        line = Line(server, "/ws/rooms/lobby/", session, origin=origin)
+        line = SocketClient(server, "/ws/rooms/lobby/", session, origin=origin)
         with pytest.raises(InvalidStatus) as refused:
             await line.__aenter__()
         assert refused.value.response.status_code == 403, name
@@ -455,7 +459,7 @@ SESSIONS = {
 
 async def test_who_is_not_signed_in_is_told_so(server, room):
     for name, session in SESSIONS.items():
-        async with Line(server, "/ws/rooms/lobby/", session) as line:
+        async with SocketClient(server, "/ws/rooms/lobby/", session) as line:
             assert await line.closed() == 4401, name
             assert [frame["type"] for frame in line.frames] == ["error"]
 
@@ -463,13 +467,15 @@ async def test_who_is_not_signed_in_is_told_so(server, room):
 async def test_a_room_that_is_not_there(server, room, bob):
     session = await sign_in(bob)
     for name in ("nowhere", "%00", "%D1%87", "..%2f", "x" * 3_000):
-        async with Line(server, f"/ws/rooms/{name}/", session) as line:
+        async with SocketClient(server, f"/ws/rooms/{name}/", session) as line:
             assert await line.closed() == 4404, name
     assert "Traceback" not in server.log
 
 
 async def test_a_non_member_gets_nothing(server, room, stranger):
-    async with Line(server, "/ws/rooms/lobby/", await sign_in(stranger)) as line:
+    async with SocketClient(
+        server, "/ws/rooms/lobby/", await sign_in(stranger)
+    ) as line:
         assert await line.closed() == 4403
         assert {frame["type"] for frame in line.frames} <= {"error", "rooms"}
 
@@ -478,7 +484,7 @@ async def test_a_bad_cursor_is_refused(server, room, bob):
     session = await sign_in(bob)
     for after in ("x", "-1", "", "9" * 22, "1e3"):
         path = f"/ws/rooms/lobby/?after={after}&epoch=x"
-        async with Line(server, path, session) as line:
+        async with SocketClient(server, path, session) as line:
             assert await line.closed() == 4403, after
             assert line.of_type("welcome") == []
 
@@ -486,13 +492,13 @@ async def test_a_bad_cursor_is_refused(server, room, bob):
 async def test_no_compression_and_no_subprotocol_is_negotiated(server, room, bob):
     session = await sign_in(bob)
     options = {"compression": "deflate", "subprotocols": ["chat"]}
-    async with Page(server, room, session, **options) as page:
+    async with RoomClient(server, room, session, **options) as page:
         assert page.socket.response.headers.get("Sec-WebSocket-Extensions") is None
         assert page.socket.subprotocol is None
 
 
 async def test_who_is_too_fast_is_told_to_slow_down(server, room, bob):
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         for nth in range(40):
             frame = {"type": "post", "key": f"k{nth}", "body": f"{nth}"}
             await page.send(json.dumps(frame))
@@ -507,8 +513,8 @@ async def test_who_is_too_fast_is_told_to_slow_down(server, room, bob):
 
 async def test_who_goes_on_regardless_is_closed(server, room, alice, bob):
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as flooder,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as flooder,
     ):
         for _nth in range(200):
             await flooder.send('{"type":"nonsense"}')
@@ -518,7 +524,7 @@ async def test_who_goes_on_regardless_is_closed(server, room, alice, bob):
 
 async def test_who_floods_the_list_of_rooms_is_closed(server, room, bob):
     session = await sign_in(bob)
-    async with Line(server, "/ws/rooms/", session) as flooder:
+    async with SocketClient(server, "/ws/rooms/", session) as flooder:
         await flooder.first("rooms")
         with contextlib.suppress(ConnectionClosed):
             for _nth in range(10_000):
@@ -528,12 +534,12 @@ async def test_who_floods_the_list_of_rooms_is_closed(server, room, bob):
 
 async def test_a_new_socket_is_no_new_allowance(server, room, bob):
     session = await sign_in(bob)
-    async with Page(server, room, session) as flooder:
+    async with RoomClient(server, room, session) as flooder:
         for _nth in range(200):
             await flooder.send('{"type":"nonsense"}')
         assert await flooder.closed() == 4429
     await asyncio.sleep(2)
-    async with Page(server, room, session) as back:
+    async with RoomClient(server, room, session) as back:
         assert (await back.post("me again"))["code"] == "slow_down"
         await asyncio.sleep(8)
         await back.say("slower now")
@@ -545,30 +551,30 @@ async def test_one_socket_too_many_is_told_so_and_the_others_stay(
     server = serve(SOCKETS_PER_PERSON=3)
     session = await sign_in(bob)
     async with AsyncExitStack() as stack:
-        lines = [Page(server, room, session), Page(server, room, session)]
-        lines.append(Line(server, "/ws/rooms/", session))
+        lines = [RoomClient(server, room, session), RoomClient(server, room, session)]
+        lines.append(SocketClient(server, "/ws/rooms/", session))
         for line in lines:
             await stack.enter_async_context(line)
         await lines[-1].first("rooms")
         for path in ("/ws/rooms/lobby/", "/ws/rooms/"):
-            async with Line(server, path, session) as one_more:
+            async with SocketClient(server, path, session) as one_more:
                 assert await one_more.closed() == 4409
                 (farewell,) = one_more.of_type("error")
                 assert farewell["code"] == "4409"
                 assert "3 connections" in farewell["detail"]
-        async with Page(server, room, await sign_in(alice)) as other:
+        async with RoomClient(server, room, await sign_in(alice)) as other:
             await lines[0].seen(await other.say("all are here"))
         assert not any(line.close_code for line in lines)
         await stack.pop_all().aclose()
-    async with Page(server, room, session) as again:  # the places are free again
+    async with RoomClient(server, room, session) as again:  # the places are free again
         await again.say("here I am")
 
 
 async def test_who_reads_too_slowly_is_closed_and_nobody_waits(serve, room, alice, bob):
     server = serve(FRAMES_PER_SECOND=10_000)
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as stalled,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as stalled,
     ):
         stalled.socket.transport.pause_reading()
         for nth in range(60):  # 16 KB each, twice what the kernel keeps for a socket
@@ -587,8 +593,8 @@ async def test_a_frame_too_large_for_the_server_closes_only_its_socket(
     server, room, alice, bob
 ):
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as two,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as two,
     ):
         await two.send("x" * (300 * 1024))
         assert await two.closed() in (1006, 1009)
@@ -599,8 +605,8 @@ async def test_rooms_do_not_leak_into_each_other(server, room, alice, bob):
     other = await sync_to_async(Room.objects.create_with_owner)("other", alice)
     session = await sign_in(alice)
     async with (
-        Page(server, other, session) as there,
-        Page(server, room, await sign_in(bob)) as here,
+        RoomClient(server, other, session) as there,
+        RoomClient(server, room, await sign_in(bob)) as here,
     ):
         await there.say("a secret")
         await here.say("nothing here")
@@ -610,7 +616,7 @@ async def test_rooms_do_not_leak_into_each_other(server, room, alice, bob):
 
 
 async def test_who_was_told_of_a_new_epoch_goes_on_talking(server, room, bob):
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         await page.say("before")
         await sync_to_async(Installation.renew)()
         await page.first("reset", reason="epoch")

@@ -18,7 +18,7 @@ from messaging import history
 from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Installation, Room
 from tests.support.fixtures import make_person
-from tests.support.room_client import Page, sign_in
+from tests.support.room_client import RoomClient, sign_in
 
 LOG = "/rooms/lobby/log/"
 
@@ -323,7 +323,7 @@ async def test_an_event_is_the_same_by_socket_by_page_and_by_address(
     session = await sign_in(alice)
     ned = await sync_to_async(make_person)("ned")
     await sync_to_async(room.admit)(ned)
-    async with Page(server, room, session) as page:
+    async with RoomClient(server, room, session) as page:
         start = page.welcome["head"]
         await page.say("a *word*, `code` and <b>no tag</b> & </script>")
         await page.say("/me waves")
@@ -335,7 +335,7 @@ async def test_an_event_is_the_same_by_socket_by_page_and_by_address(
         await sync_to_async(room.archive)(alice, archived=False)
         await sync_to_async(room.part)(bob)
         await sync_to_async(room.admit)(bob)
-        async with Page(server, room, await sign_in(bob)):
+        async with RoomClient(server, room, await sign_in(bob)):
             pass
         await sync_to_async(room.kick)(bob, by=alice)
         await page.event("leave")

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from rooms.models import Event, Node
 from tests.support.interleavings import make_feed
 from tests.support.monitoring import Metrics, readyz, wait_until_ready
-from tests.support.room_client import Line, Page, sign_in
+from tests.support.room_client import RoomClient, SocketClient, sign_in
 from tests.support.servers import ROOT, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,8 +51,8 @@ async def test_talk_is_counted_and_timed(server, room, alice, bob):
     before = await scrape(server)
     assert before["rollcall_sockets"] == before["rollcall_rooms"] == 0
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as two,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as two,
     ):
         for nth in range(5):
             await two.seen(await one.say(f"hello {nth}"))
@@ -77,7 +77,7 @@ async def test_talk_is_counted_and_timed(server, room, alice, bob):
 
 
 async def test_a_repeated_post_is_absorbed_and_counted(server, room, bob):
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         for _nth in range(3):
             await page.say("once", "the-key")
         await page.post("else", "the-key")
@@ -87,7 +87,7 @@ async def test_a_repeated_post_is_absorbed_and_counted(server, room, bob):
 
 async def test_a_crowd_of_posts_is_one_batch(serve, room, bob):
     server = serve(FRAMES_PER_SECOND=1000)
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         await asyncio.gather(*(page.say(f"at once {nth}") for nth in range(30)))
     metrics = await scrape(server)
     assert metrics["rollcall_batch_requests_count"] < 20
@@ -99,7 +99,7 @@ async def test_a_crowd_of_posts_is_one_batch(serve, room, bob):
 
 async def test_what_postgresql_does_not_answer_is_unknown(serve, room, bob, postgres):
     server = serve(DATABASE_POOL=20)
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         await page.say("before")
         batches = "rollcall_batch_requests_count"
         before = (await scrape(server))[batches]
@@ -136,7 +136,7 @@ def test_who_waits_for_a_connection_is_counted(serve):
 
 
 async def test_what_no_hint_told_is_found_by_the_poll(server, room, alice, bob):
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         topic = await sync_to_async(room.set_topic)("From outside", by=alice)
         await page.seen(topic.seq)
     assert await gaps(server) == {"poll": 1, "news": 0, "join": 0}
@@ -151,7 +151,7 @@ async def gaps(server):
 
 
 async def test_a_gap_that_news_show_is_repaired_at_once(server, room, alice, bob):
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         for nth in range(5):  # the poll may be faster, now and then
             await sync_to_async(room.set_topic)(f"From outside {nth}", by=alice)
             await page.seen(await page.say("after it"))
@@ -160,10 +160,10 @@ async def test_a_gap_that_news_show_is_repaired_at_once(server, room, alice, bob
 
 async def test_who_joins_does_not_wait_for_the_poll(server, room, alice, bob):
     session = await sign_in(bob)
-    async with Page(server, room, session):
+    async with RoomClient(server, room, session):
         for nth in range(5):
             topic = await sync_to_async(room.set_topic)(f"Outside {nth}", by=alice)
-            async with Page(server, room, session) as tab:
+            async with RoomClient(server, room, session) as tab:
                 assert tab.welcome["head"] == topic.seq
     assert (await gaps(server))["join"] >= 3
 
@@ -175,8 +175,8 @@ async def test_redis_that_goes_and_comes_back_is_seen(
     for server in pair:
         wait_until_ready(server)
     async with (
-        Page(pair[0], room, await sign_in(alice)) as one,
-        Page(pair[1], room, await sign_in(bob)) as two,
+        RoomClient(pair[0], room, await sign_in(alice)) as one,
+        RoomClient(pair[1], room, await sign_in(bob)) as two,
     ):
         assert (await scrape(pair[1]))["rollcall_hints_connected"] == 1
         await sync_to_async(redis_server.kill)()
@@ -194,7 +194,7 @@ async def test_redis_that_goes_and_comes_back_is_seen(
 
 async def test_resets_are_counted_by_reason(server, room, alice, bob):
     session = await sign_in(bob)
-    async with Page(server, room, session) as page:
+    async with RoomClient(server, room, session) as page:
         epoch, seq = page.cursor
     cleared = await sync_to_async(room.clear)(alice)
     cursors = {
@@ -203,7 +203,7 @@ async def test_resets_are_counted_by_reason(server, room, alice, bob):
         "cleared": (epoch, cleared.seq - 3),
     }
     for reason, cursor in cursors.items():
-        async with Page(server, room, session, cursor) as page:
+        async with RoomClient(server, room, session, cursor) as page:
             assert (await page.first("reset"))["reason"] == reason
     metrics = await scrape(server)
     for reason in cursors:
@@ -219,14 +219,14 @@ async def test_closes_are_counted_by_code(server, room, bob, stranger):
         "4404": ("nowhere", session),
     }
     for code, (slug, key) in refused.items():
-        async with Line(server, f"/ws/rooms/{slug}/", key) as line:
+        async with SocketClient(server, f"/ws/rooms/{slug}/", key) as line:
             assert await line.closed() == int(code)
-    async with Page(server, room, session) as page:
+    async with RoomClient(server, room, session) as page:
         page.drop()
     for code in (4000, 4001, 4408, 4999):  # what a browser says is not what we did
-        async with Page(server, room, session) as page:
+        async with RoomClient(server, room, session) as page:
             await page.socket.close(code)
-    async with Page(server, room, session) as page:
+    async with RoomClient(server, room, session) as page:
         for _nth in range(200):
             await page.send('{"type":"nonsense"}')
         await page.closed()
@@ -238,7 +238,7 @@ async def test_closes_are_counted_by_code(server, room, bob, stranger):
 
 
 async def test_a_process_that_was_declared_dead_says_so(server, room, bob):
-    async with Page(server, room, await sign_in(bob)) as page:
+    async with RoomClient(server, room, await sign_in(bob)) as page:
         await Node.objects.running().aupdate(stopped_at=Now())
         assert await page.closed() == 1012
     metrics = await scrape(server)

@@ -15,7 +15,7 @@ from messaging import history
 from messaging.models import Message
 from rooms.models import Installation, Room
 from tests.conftest import database_url
-from tests.support.room_client import Page, faults, sign_in
+from tests.support.room_client import RoomClient, faults, sign_in
 from tests.support.servers import ROOT, own_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ class Talker:
 
     async def talk(self):
         while not self.is_done:
-            page = Page(self.server, self.room, self.session, self.cursor)
+            page = RoomClient(self.server, self.room, self.session, self.cursor)
             try:
                 async with page:
                     await self.talk_over(page)
@@ -136,18 +136,18 @@ async def test_everybody_goes_on_in_the_restored_log(
     ]
     talking = [asyncio.create_task(talker.talk()) for talker in talkers]
     await everybody_acked(talkers, 5)
-    async with Page(pair[0], room, await sign_in(carol)):  # here, in the backup
+    async with RoomClient(pair[0], room, await sign_in(carol)):  # here, in the backup
         await manage("backup", file)
     head = head_in(file, room)
     before = (await sync_to_async(Installation.current)()).epoch
     attic = await sync_to_async(Room.objects.create_with_owner)("attic", alice)
-    async with Page(pair[1], attic, sessions[0]) as lost:
+    async with RoomClient(pair[1], attic, sessions[0]) as lost:
         await everybody_acked(talkers, 5)
         assert "Restored" in await manage("restore", file, "--yes")
         assert await lost.closed() in (1012, 4404)
     await everybody_acked(talkers, 5, epoch=before)
     with pytest.raises(AssertionError, match="closed 4404"):
-        async with Page(pair[1], attic, sessions[0]):
+        async with RoomClient(pair[1], attic, sessions[0]):
             pass
     for talker in talkers:
         talker.is_done = True
@@ -178,7 +178,7 @@ async def test_everybody_goes_on_in_the_restored_log(
     # A page that is opened now, by either server, is the log as it is stored.
     start, events = await state(room)
     for server, session in zip(pair, sessions, strict=True):
-        async with Page(server, room, session) as page:
+        async with RoomClient(server, room, session) as page:
             assert page.welcome["epoch"] == now
             await page.until(partial(has_left, page, carol), seconds=15)
         async with httpx.AsyncClient(
@@ -204,7 +204,7 @@ async def test_a_room_that_the_backup_does_not_know_says_so(
     await manage("backup", file)
     attic = await sync_to_async(Room.objects.create_with_owner)("attic", alice)
     session = await sign_in(alice)
-    async with Page(pair[0], attic, session) as page:
+    async with RoomClient(pair[0], attic, session) as page:
         await page.say("up here")
         await manage("restore", file, "--yes")
         await page.closed()
@@ -214,7 +214,7 @@ async def test_a_room_that_the_backup_does_not_know_says_so(
     talker.is_done = True
     await talking
     with pytest.raises(AssertionError, match="closed 4404"):
-        async with Page(pair[0], attic, session):
+        async with RoomClient(pair[0], attic, session):
             pass
     assert "Traceback" not in pair[0].log
     assert await faults() == []

@@ -12,9 +12,9 @@ from django.conf import settings
 from messaging.models import Message
 from tests.conftest import database_url
 from tests.support.monitoring import Metrics, readyz, wait_until_ready
-from tests.support.room_client import Page, faults, sign_in
+from tests.support.room_client import RoomClient, faults, sign_in
 from tests.support.servers import wait_until
-from tests.support.slow_texts import ENDLESS, SLOW, Boundless
+from tests.support.slow_texts import ENDLESS, SLOW, UnboundedServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +26,7 @@ def boundless(transactional_db, tmp_path):
 
     def start(**environment):
         own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
-        servers.append(Boundless(tmp_path, **own, **environment))
+        servers.append(UnboundedServer(tmp_path, **own, **environment))
         server = servers[-1].start()
         wait_until_ready(server)
         wait_until(lambda: Metrics(server)["rollcall_rendering_workers"] == 3)
@@ -51,8 +51,8 @@ async def test_a_text_without_end_holds_up_nobody(boundless, room, alice, bob):
     server = boundless()
     before = {one.pid for one in renderers(server)}
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as two,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as two,
     ):
         seqs = {}
 
@@ -84,8 +84,8 @@ async def test_a_text_without_end_holds_up_nobody(boundless, room, alice, bob):
 async def test_posts_keep_their_order_behind_a_slow_one(boundless, room, alice, bob):
     server = boundless()
     async with (
-        Page(server, room, await sign_in(alice)) as one,
-        Page(server, room, await sign_in(bob)) as two,
+        RoomClient(server, room, await sign_in(alice)) as one,
+        RoomClient(server, room, await sign_in(bob)) as two,
     ):
         posts = [ENDLESS, "plain", "**bold**", "/topic New", "after", "/topic Newer"]
         posts += [f"{nth}" for nth in range(10)]
@@ -99,7 +99,7 @@ async def test_posts_keep_their_order_behind_a_slow_one(boundless, room, alice, 
 
 @pytest.mark.parametrize("body", SLOW.values(), ids=SLOW)
 async def test_what_was_slow_is_acked(serve, room, alice, body):
-    async with Page(serve(), room, await sign_in(alice)) as one:
+    async with RoomClient(serve(), room, await sign_in(alice)) as one:
         seq = await one.say(body)
         assert seq < await one.say("next")
         assert (await html_of(seq)).startswith(("<p>", "<pre>"))
@@ -113,7 +113,7 @@ async def test_no_worker_outlives_its_server(boundless, room, alice, number):
     server = boundless()
     left = renderers(server)
     assert len(left) == 4
-    async with Page(server, room, await sign_in(alice)) as one:
+    async with RoomClient(server, room, await sign_in(alice)) as one:
         posting = asyncio.create_task(one.post(ENDLESS))
         await asyncio.sleep(0.1)  # a worker is busy with it
         server.process.send_signal(number)

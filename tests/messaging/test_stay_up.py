@@ -24,7 +24,7 @@ from rooms.models import Event, Installation, Node, Visit
 from rooms.models.attendance import DEAD_AFTER
 from rooms.rights import Refused
 from tests.support.raw_websocket import connect
-from tests.support.room_client import Page, faults, sign_in
+from tests.support.room_client import RoomClient, faults, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +46,7 @@ async def test_who_is_here_when_the_server_stops_is_told_when_to_come_back(
     server = serve()
     keys = [await sign_in(alice), await sign_in(bob)]
     async with AsyncExitStack() as stack:
-        lines = [Page(server, room, keys[n % 2]) for n in range(50)]
+        lines = [RoomClient(server, room, keys[n % 2]) for n in range(50)]
         for line in lines:
             await stack.enter_async_context(line)
         began = time.monotonic()
@@ -66,14 +66,14 @@ async def test_who_is_here_when_the_server_stops_is_told_when_to_come_back(
 async def test_pages_go_in_groups_and_nobody_comes_in_meanwhile(serve, room, bob):
     server, key = serve(SOCKETS_PER_PERSON=200), await sign_in(bob)
     async with AsyncExitStack() as stack:
-        lines = [Page(server, room, key) for _nth in range(100)]
+        lines = [RoomClient(server, room, key) for _nth in range(100)]
         for line in lines:
             await stack.enter_async_context(line)
         stopping = asyncio.ensure_future(sync_to_async(server.stop)())
         await lines[0].until(lambda: any(line.close_code for line in lines))
         assert not all(line.close_code for line in lines)
         with pytest.raises((OSError, InvalidMessage)):
-            await Page(server, room, key).__aenter__()
+            await RoomClient(server, room, key).__aenter__()
         assert await stopping == 0
         assert {await line.closed() for line in lines} == {1012}
 
@@ -81,7 +81,7 @@ async def test_pages_go_in_groups_and_nobody_comes_in_meanwhile(serve, room, bob
 async def test_what_was_posted_is_acked_or_can_be_repeated(serve, room, bob):
     server, key = serve(**AT_ONCE), await sign_in(bob)
     keys = [f"post-{nth}" for nth in range(300)]
-    async with Page(server, room, key) as two:
+    async with RoomClient(server, room, key) as two:
         for name in keys:
             post = {"type": "post", "key": name, "body": name}
             with suppress(ConnectionClosed):
@@ -96,7 +96,7 @@ async def test_what_was_posted_is_acked_or_can_be_repeated(serve, room, bob):
     acked = {frame["key"]: frame["seq"] for frame in two.of_type("ack")}
     assert len(acked) > 100
     server.start()
-    async with Page(server, room, key, two.cursor) as two:
+    async with RoomClient(server, room, key, two.cursor) as two:
         for name in keys:
             seq = await two.say(name, key=name)
             assert acked.get(name, seq) == seq
@@ -112,8 +112,8 @@ async def test_a_frozen_server_finds_itself_reaped_and_starts_anew(
 ):
     frozen, healthy = pair
     session = await sign_in(bob)
-    async with Page(healthy, room, await sign_in(alice)) as one:
-        async with Page(frozen, room, session) as two:
+    async with RoomClient(healthy, room, await sign_in(alice)) as one:
+        async with RoomClient(frozen, room, session) as two:
             await two.seen(await one.say("hi"))
             frozen.pause()
             await one.until(
@@ -125,7 +125,7 @@ async def test_a_frozen_server_finds_itself_reaped_and_starts_anew(
             assert await two.closed() == 1012
             cursor = two.cursor
             two.seqs  # noqa: B018  none missing, doubled or late
-        async with Page(frozen, room, session, cursor) as two:
+        async with RoomClient(frozen, room, session, cursor) as two:
             await two.seen(said)
             await one.event("enter", user={"id": bob.pk, "name": "bob"})
     assert await leaves(room, bob) == [("lost",)]
@@ -183,7 +183,7 @@ async def test_who_asks_for_a_replay_and_does_not_read_keeps_nobody_out(
         wire.transport.pause_reading()
     await asyncio.sleep(1)
     began = time.monotonic()
-    async with Page(server, room, other):
+    async with RoomClient(server, room, other):
         assert time.monotonic() - began < 3
     for wire in deaf:
         wire.drop()
@@ -250,7 +250,7 @@ async def test_a_database_that_falls_silent_is_given_up_and_asked_anew(
 ):
     """Its processes are stopped: the lines are open, and no answer ever comes."""
     server = serve()
-    async with Page(server, room, await sign_in(bob)) as two:
+    async with RoomClient(server, room, await sign_in(bob)) as two:
         await two.say("hi")
         silent = await sync_to_async(backends_of)(server)
         for pid in silent:

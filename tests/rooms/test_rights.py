@@ -14,7 +14,7 @@ from messaging.writing.requests import EnterRoom, PostMessage, write_batch
 from rooms.models import Event, Room
 from rooms.rights import Act, Refused, Role, may, rights
 from tests.support.fixtures import make_person
-from tests.support.room_client import Line, Page, sign_in
+from tests.support.room_client import RoomClient, SocketClient, sign_in
 
 # Y: does it.  N: refused.  H: hidden, as if it were not there.  L: is sent to sign in.
 # =: nothing happens, it is so already.  Of all that, only Y changes anything.
@@ -447,7 +447,7 @@ async def test_sockets_agree_with_the_table(serve, world, settings):
     for who in PEOPLE:
         person = world.people[who]
         session = await sign_in(person) if person.is_authenticated else ""
-        async with Line(server, "/ws/rooms/", session) as line:
+        async with SocketClient(server, "/ws/rooms/", session) as line:
             if CELLS["list", who] == "Y":
                 assert set(await line.first("rooms")) == {"type", "here"}
             else:
@@ -456,7 +456,7 @@ async def test_sockets_agree_with_the_table(serve, world, settings):
 
 
 async def assert_posts_agree(who, server, world, session):
-    async with Page(server, world.room, session) as page:
+    async with RoomClient(server, world.room, session) as page:
         for act, body in POSTS.items():
             answer = await page.post(body)
             if CELLS[act, who] == "Y":
@@ -469,7 +469,7 @@ async def assert_posts_agree(who, server, world, session):
 async def assert_nothing_is_told(server, world, session, code):
     """Not even to who sends without waiting to be let in."""
     world.head = await sync_to_async(last_number)(world.room)
-    async with Line(server, "/ws/rooms/lobby/", session) as line:
+    async with SocketClient(server, "/ws/rooms/lobby/", session) as line:
         with contextlib.suppress(Exception):
             for body in POSTS.values():
                 await line.send(f'{{"type":"post","key":"k","body":"{body}"}}')
@@ -503,9 +503,9 @@ async def test_a_role_that_changes_while_the_socket_is_open(serve, world):
         type(person).objects.filter(pk=person.pk).update(**fields)
 
     async with (
-        Page(server, room, await sign_in(bob)) as member,
-        Page(server, room, await sign_in(root)) as superuser,
-        Page(server, room, await sign_in(world.ned)) as leaver,
+        RoomClient(server, room, await sign_in(bob)) as member,
+        RoomClient(server, room, await sign_in(root)) as superuser,
+        RoomClient(server, room, await sign_in(world.ned)) as leaver,
     ):
         assert await topic(member) == "not_allowed"
         await give(bob, Role.MODERATOR)

@@ -8,14 +8,14 @@ import threading
 import time
 
 from tests.support import instrumented_server
-from tests.support.instrumented_server import Telltale
+from tests.support.instrumented_server import InstrumentedServer
 from tests.support.servers import wait_until
 
 NOW = signal.SIGUSR2
 
 
-class Stuck(Telltale):
-    """A Telltale with the fault of that name."""
+class HungServer(InstrumentedServer):
+    """An InstrumentedServer with the fault of that name."""
 
     def __init__(self, folder, fault, **environment):
         super().__init__(folder, **environment)

@@ -20,7 +20,7 @@ from tests.support.servers import Rollcall, wait_until
 ASK = signal.SIGUSR1
 
 
-class Telltale(Rollcall):
+class InstrumentedServer(Rollcall):
     """A Rollcall that can be asked what is inside it."""
 
     def __init__(self, folder, *options, **environment):

@@ -38,7 +38,7 @@ async def explore(monkeypatch, scene):
     """Run `scene(world)` once for each schedule; yields the worlds, at their ends."""
     path = []
     while path is not None:
-        world = World(path)
+        world = ControlledWorld(path)
         world.control(monkeypatch)
         await scene(world)
         yield world
@@ -57,7 +57,7 @@ def following(path):
     return [*path[:-1], (choice + 1, count)]
 
 
-class World:
+class ControlledWorld:
     """A log, a hub, and the steps that may come next."""
 
     def __init__(self, path):
@@ -271,7 +271,7 @@ class Received:
         return [event["seq"] for batch in events for event in batch]
 
 
-class Socket(Received):
+class SocketDouble(Received):
     """Stands where a socket stands; its line takes frames when the schedule says so."""
 
     def __init__(self, world, user, name, *, waits=()):

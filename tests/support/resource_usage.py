@@ -62,7 +62,8 @@ OF_VISITORS = (
 
 
 async def look(server):
-    """All gauges of a Telltale, {name: number}; and {type: how many objects}."""
+    """All numbers of an InstrumentedServer, {name: number}; and {type: how many
+    objects}."""
     told = await asyncio.to_thread(server.tell)
     objects = told.pop("objects")
     found = await sync_to_async(stored)()

@@ -30,7 +30,7 @@ def faults():
     return [fault for rule in check_log.RULES for fault in check_log.faults(rule, 5)]
 
 
-class Line:
+class SocketClient:
     """One socket, and all that came over it."""
 
     def __init__(self, server, path, session_key="", origin=None, **options):
@@ -106,7 +106,7 @@ class Line:
         return await self.until(found)
 
 
-class Page(Line):
+class RoomClient(SocketClient):
     """A room's socket that keeps its cursor, and checks the protocol's promises."""
 
     keys = itertools.count(1)

@@ -3,7 +3,7 @@
 import sys
 
 from tests.support import instrumented_server
-from tests.support.instrumented_server import Telltale
+from tests.support.instrumented_server import InstrumentedServer
 
 
 def fenced(language, code):
@@ -43,7 +43,7 @@ SLOWEST = {
 ENDLESS = SLOW["mcschema"]  # where a worker knows the language
 
 
-class Boundless(Telltale):
+class UnboundedServer(InstrumentedServer):
     """A server whose workers colour all of Pygments' languages, and which waits for
     them for longer: the machine of a test may be busy."""
 

@@ -26,7 +26,7 @@ READ = 1 << 20
 
 
 @dataclass
-class Plan:
+class LoadPlan:
     """What to do; `paths` and `cookies` have an entry a socket."""
 
     port: int
@@ -239,7 +239,7 @@ def percentiles(prefix, samples):
 
 def main():
     """`python load.py < plan.json`: run it, print the report as JSON."""
-    swarm = Swarm(Plan(**json.load(sys.stdin)))
+    swarm = Swarm(LoadPlan(**json.load(sys.stdin)))
     connected = swarm.connect()
     report = swarm.run()
     print(json.dumps({"connected_in": connected, **report}))

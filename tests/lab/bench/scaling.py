@@ -33,7 +33,7 @@ MEASURED = Costs()
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Audience:
     """People online, each in one room they look at, and how much they say."""
 
     online: int
@@ -157,7 +157,7 @@ def tables():
     lines[-1] += " transactions/s | Redis: published/s | received/s | log rows a day |"
     lines.append("|---|" + "---:|" * 8)
     for online in (1_000, 10_000, 100_000, 1_000_000):
-        row = model(Crowd(online))
+        row = model(Audience(online))
         lines.append(
             f"| {online:,} | {row['messages_s']:,.0f} | {row['deliveries_s']:,.0f} |"
             f" {row['processes']:,} | {row['memory_gb']:.1f} GB |"

@@ -15,7 +15,7 @@ from django.db import connection
 
 from messaging.live.limits import RATE
 from rooms.models import Head
-from tests.lab.bench.load import Plan, Swarm
+from tests.lab.bench.load import LoadPlan, Swarm
 from tests.lab.bench.slow_author import SlowAuthor
 from tests.lab.bench.stage import load
 from tests.support.monitoring import Metrics
@@ -233,7 +233,7 @@ def idle_sockets(stage, counts=(1000, 2000, 3000, 4000, 5000), watch=10):
     with stage.servers() as (server,):
         process = psutil.Process(server.process.pid)
         before = process.memory_info().rss
-        swarm = Swarm(Plan(port=server.port, cookies=stage.cookies))
+        swarm = Swarm(LoadPlan(port=server.port, cookies=stage.cookies))
         for count in counts:
             swarm.plan.paths = paths[:count]
             swarm.connect(start=len(swarm.sockets))

@@ -20,7 +20,7 @@ def main():
     from tests.lab.faults import bench, checker, history, report
     from tests.support.deployment import new_folder
 
-    plan = bench.Plan(options.minutes, options.seed, options.only, options.rate)
+    plan = bench.RunPlan(options.minutes, options.seed, options.only, options.rate)
     folder = new_folder()
     try:
         path = asyncio.run(bench.run(plan, folder))

@@ -25,7 +25,7 @@ LONG = 20  # seconds; a fault that long is left out of those
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     minutes: float
     seed: int
     only: str | None = None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tests.lab.faults.index import NS, Run
 from tests.lab.faults.measures import Measures, numbers, p99
 
-OPS = {"join": "join", "leave": "part", "kick": "kick"}  # op: the event it becomes
+EVENT_OF = {"join": "join", "leave": "part", "kick": "kick"}  # op: the event it becomes
 ONE_DAPHNE, KILLED, DRAINED = {"N1", "N2", "N3"}, {"N1"}, {"N2"}
 REDIS = {"N11", "N12", "N13", "N14", "N15", "N16", "N24"}
 POSTGRES, STORM = {"N5", "N6", "N21"}, "N20"
@@ -87,37 +87,37 @@ def no_acknowledged_loss(run, limits):
     if run.final is None:
         yield "the history has no final dump"
         return
-    for wish in run.wishes.values():
-        for t, generation, seq in wish.oks:
-            home = home_of(run, wish, generation, seq)
+    for op in run.ops.values():
+        for t, generation, seq in op.oks:
+            home = home_of(run, op, generation, seq)
             if home is None:
-                if not is_beyond_backup(run, wish, t, generation, seq):
-                    yield f"{wish.name} was acknowledged as #{seq} in {wish.room}"
+                if not is_beyond_backup(run, op, t, generation, seq):
+                    yield f"{op.name} was acknowledged as #{seq} in {op.room}"
             else:
-                yield from _lost_by_restore(run, wish, home, seq)
+                yield from _lost_by_restore(run, op, home, seq)
 
 
-def home_of(run, wish, generation, seq):
-    """The generation of the log that has the wish under this number: that of its line,
+def home_of(run, op, generation, seq):
+    """The generation of the log that has the op under this number: that of its line,
     or a later one which the line did not know of yet."""
     for later in range(generation, max(run.logs, default=-1) + 1):
-        if is_stored(run.logs.get(later, {}).get(wish.room), wish, seq):
+        if is_stored(run.logs.get(later, {}).get(op.room), op, seq):
             return later
     return None
 
 
-def is_stored(log, wish, seq):
+def is_stored(log, op, seq):
     event = log and log.at.get(seq)
     if not event:
         return False
-    if wish.op == "send":
-        return (event.key, event.body) == (wish.name, wish.body)
-    if wish.op == "kick" and event.target != wish.of:
+    if op.kind == "send":
+        return (event.key, event.body) == (op.name, op.body)
+    if op.kind == "kick" and event.target != op.of:
         return False
-    return (event.kind, event.actor) == (OPS[wish.op], wish.user)
+    return (event.kind, event.actor) == (EVENT_OF[op.kind], op.user)
 
 
-def is_beyond_backup(run, wish, t, generation, seq):
+def is_beyond_backup(run, op, t, generation, seq):
     """Whether a restore took it away: it came after what the backup holds, and, where
     the old epoch was dumped, after the dump was taken. (Who acts without a line, such
     as by a form, may act in a later generation than that of their last line.)"""
@@ -127,19 +127,19 @@ def is_beyond_backup(run, wish, t, generation, seq):
             generation == restore.old if dumped is None else generation <= restore.old
         )
         late = dumped is None or t >= dumped
-        beyond = seq > restore.heads.get(wish.room, 0)
-        if of_old and late and beyond and wish.t < restore.ended:
+        beyond = seq > restore.heads.get(op.room, 0)
+        if of_old and late and beyond and op.t < restore.ended:
             return True
     return False
 
 
-def _lost_by_restore(run, wish, home, seq):
+def _lost_by_restore(run, op, home, seq):
     for restore in run.restores:
-        if restore.old == home and seq <= restore.heads.get(wish.room, 0):
-            if is_stored(run.logs.get(restore.new, {}).get(wish.room), wish, seq):
+        if restore.old == home and seq <= restore.heads.get(op.room, 0):
+            if is_stored(run.logs.get(restore.new, {}).get(op.room), op, seq):
                 home = restore.new
             elif restore.new in run.logs:
-                yield f"{wish.name}, #{seq} of {wish.room}, was in the backup"
+                yield f"{op.name}, #{seq} of {op.room}, was in the backup"
                 return
 
 
@@ -149,12 +149,12 @@ def no_phantoms(run, limits):
         for event in log.events:
             if event.kind != "message":
                 continue
-            wish = run.wishes.get(event.key)
-            if wish is None:
+            op = run.ops.get(event.key)
+            if op is None:
                 yield f"nobody sent #{event.seq} of {slug}, {event.key}"
-            elif wish.has_failed:
+            elif op.has_failed:
                 yield f"#{event.seq} of {slug}, {event.key}, was refused"
-            elif (wish.user, wish.room, wish.body) != (event.actor, slug, event.body):
+            elif (op.user, op.room, op.body) != (event.actor, slug, event.body):
                 yield f"#{event.seq} of {slug} is not what {event.key} said"
 
 
@@ -164,11 +164,11 @@ def stored_once(run, limits):
         for key, seqs in log.seqs_of.items():
             if len(seqs) > 1:
                 yield f"{key} is in {slug} as {seqs}"
-    for wish in run.wishes.values():
-        given = {(home_of(run, wish, gen, seq), seq) for _t, gen, seq in wish.oks}
+    for op in run.ops.values():
+        given = {(home_of(run, op, gen, seq), seq) for _t, gen, seq in op.oks}
         homes = Counter(home for home, _seq in given if home is not None)
         if any(count > 1 for count in homes.values()):
-            yield f"{wish.name} was given the numbers {sorted(s for _h, s in given)}"
+            yield f"{op.name} was given the numbers {sorted(s for _h, s in given)}"
 
 
 @invariant("I4")
@@ -233,12 +233,12 @@ def real_time_order(run, limits):
 
 def _after_what_was_acknowledged(run):
     moments = []
-    for wish in run.wishes.values():
-        for t, generation, seq in wish.oks if wish.op == "send" else ():
-            home = home_of(run, wish, generation, seq)
+    for op in run.ops.values():
+        for t, generation, seq in op.oks if op.kind == "send" else ():
+            home = home_of(run, op, generation, seq)
             if home is not None:
-                moments.append((wish.t, 0, home, wish.room, seq))
-                moments.append((t, 1, home, wish.room, seq))
+                moments.append((op.t, 0, home, op.room, seq))
+                moments.append((t, 1, home, op.room, seq))
     highest = defaultdict(int)
     for _t, is_ok, home, room, seq in sorted(moments):
         if is_ok:
@@ -251,17 +251,17 @@ def _after_what_was_acknowledged(run):
 def _in_order_of_the_line(run):
     """Of what went over one line, and over no other."""
     lines = defaultdict(list)
-    for wish in run.wishes.values():
-        if len(wish.sends) == 1:
-            lines[wish.sends[0][1]].append((wish.sends[0][0], wish))
+    for op in run.ops.values():
+        if len(op.sends) == 1:
+            lines[op.sends[0][1]].append((op.sends[0][0], op))
     for log in run.logs.values():
         for (client, _nr), sent in lines.items():
             last = 0
-            for _t, wish in sorted(sent, key=lambda one: one[0]):
-                seqs = log[wish.room].seqs_of.get(wish.name) if wish.room in log else ()
+            for _t, op in sorted(sent, key=lambda one: one[0]):
+                seqs = log[op.room].seqs_of.get(op.name) if op.room in log else ()
                 for seq in seqs or ():
                     if seq < last:
-                        yield f"{client}: {wish.name} is #{seq}, sent after #{last}"
+                        yield f"{client}: {op.name} is #{seq}, sent after #{last}"
                     last = max(last, seq)
 
 
@@ -287,12 +287,12 @@ def _signed_out(run, limits):
     conns = defaultdict(list)
     for conn in run.conns.values():
         conns[conn.user].append(conn)
-    for wish in run.wishes.values():
-        done = [t for t, what in wish.answers if what == "ok"]
-        if wish.op == "logout" and done:
+    for op in run.ops.values():
+        done = [t for t, what in op.answers if what == "ok"]
+        if op.kind == "logout" and done:
             until = run.calm_from(run.calm_from(done[0]) + limits.sign_out * NS)
-            for conn in conns[wish.user]:
-                if conn.dialed < wish.t and (conn.closed or run.ended) > until:
+            for conn in conns[op.user]:
+                if conn.dialed < op.t and (conn.closed or run.ended) > until:
                     yield f"{conn.client} was signed out, its socket stayed"
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 import httpx
 import orjson
 
-from tests.lab.faults import aside
+from tests.lab.faults import database_job
 from tests.lab.faults.page import KEPT, digest
 
 TRIES = 5
@@ -41,7 +41,7 @@ def tell_dump(site, crowd, history, why):
 def dump(environment):
     """The database as `history` describes a dump, read by a process with that
     environment."""
-    return aside.ask(__name__, environment)
+    return database_job.ask(__name__, environment)
 
 
 def _dump():
@@ -161,4 +161,4 @@ async def log_of(page, **place):
 
 
 if __name__ == "__main__":
-    aside.answer(lambda _nothing: _dump())
+    database_job.answer(lambda _nothing: _dump())

@@ -14,7 +14,7 @@ def numbers():
     return array("q")
 
 
-class Event(NamedTuple):
+class StoredEvent(NamedTuple):
     """One line of a room's log, from a dump."""
 
     seq: int
@@ -34,7 +34,7 @@ class RoomLog:
         self.head = dump["head"]
         self.members = set(dump["members"])
         self.here = set(dump["here"])
-        self.events = [Event(*event) for event in dump["events"]]
+        self.events = [StoredEvent(*event) for event in dump["events"]]
         self.at = {event.seq: event for event in self.events}
         self.seqs_of = defaultdict(list)  # {key: [seq]}
         self.leaves = defaultdict(list)  # {name: [seq]}, of who was not put out
@@ -72,7 +72,7 @@ class RoomLog:
 
 
 @dataclass(slots=True)
-class Wish:
+class ClientOperation:
     """Somebody wanted something: to say something, or an act."""
 
     name: str
@@ -80,7 +80,7 @@ class Wish:
     client: str
     user: str
     room: str
-    op: str
+    kind: str
     body: str | None
     of: str | None
     sends: list = field(default_factory=list)  # [(t, conn)]
@@ -142,7 +142,7 @@ class Leg:
 
 
 @dataclass(slots=True)
-class Conn:
+class Connection:
     """A socket, from being dialled to being closed."""
 
     client: str
@@ -160,7 +160,7 @@ class Conn:
 
 
 @dataclass(slots=True)
-class Fault:
+class InjectedFault:
     number: int
     name: str
     start: int
@@ -185,10 +185,10 @@ class Run:
     def __init__(self, records):
         self.began = self.ended = 0
         self.cast, self.secrets = {}, {}
-        self.wishes: dict[str, Wish] = {}
-        self.conns: dict[tuple, Conn] = {}
-        self.by_client = defaultdict(list)  # {client: [Conn]}
-        self.faults: dict[int, Fault] = {}
+        self.ops: dict[str, ClientOperation] = {}
+        self.conns: dict[tuple, Connection] = {}
+        self.by_client = defaultdict(list)  # {client: [Connection]}
+        self.faults: dict[int, InjectedFault] = {}
         self.logs: dict[int, dict[str, RoomLog]] = {}
         self.dumped: dict[int, int] = {}  # when
         self.final: int | None = None  # the generation of the last dump
@@ -223,7 +223,9 @@ class Run:
 
     def _fault(self, r):
         clients = frozenset(r.get("clients", ()))
-        self.faults[r["number"]] = Fault(r["number"], r["name"], r["t"], clients)
+        self.faults[r["number"]] = InjectedFault(
+            r["number"], r["name"], r["t"], clients
+        )
 
     def _heal(self, r):
         self.faults[r["number"]].heal = r["t"]
@@ -241,7 +243,7 @@ class Run:
 
     def _invoke(self, r):
         name = r.get("key") or r["act"]
-        self.wishes[name] = Wish(
+        self.ops[name] = ClientOperation(
             name,
             r["t"],
             r["client"],
@@ -253,26 +255,28 @@ class Run:
         )
 
     def _send(self, r):
-        self.wishes[r["key"]].sends.append((r["t"], (r["client"], r["conn"])))
+        self.ops[r["key"]].sends.append((r["t"], (r["client"], r["conn"])))
 
     def _answer(self, r):
-        wish = self.wishes[r.get("key") or r["act"]]
-        wish.answers.append((r["t"], r["e"]))
-        return wish
+        op = self.ops[r.get("key") or r["act"]]
+        op.answers.append((r["t"], r["e"]))
+        return op
 
     _fail = _info = _answer
 
     def _ok(self, r):
-        wish = self._answer(r)
+        op = self._answer(r)
         conn = self.conns.get((r["client"], r["conn"]))
         generation = conn.legs[-1].generation if conn and conn.legs else 0
         if r.get("seq") is not None:
-            wish.oks.append((r["t"], generation, r["seq"]))
+            op.oks.append((r["t"], generation, r["seq"]))
 
     # What clients see -----------------------------------------------------------------
 
     def _dial(self, r):
-        conn = Conn(r["client"], r["user"], r["room"], r["t"], r["after"], r["epoch"])
+        conn = Connection(
+            r["client"], r["user"], r["room"], r["t"], r["after"], r["epoch"]
+        )
         self.conns[r["client"], r["conn"]] = conn
         self.by_client[r["client"]].append(conn)
 
@@ -350,7 +354,7 @@ class Run:
         self.states.append(r)
 
     def legs(self):
-        """(Conn, Leg, RoomLog or None) of all that was ever delivered."""
+        """(Connection, Leg, RoomLog or None) of all that was ever delivered."""
         for conn in self.conns.values():
             for leg in conn.legs:
                 yield conn, leg, self.logs.get(leg.generation, {}).get(conn.room)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import httpx
 
-from tests.lab.faults.page import Page, Person, digest
+from tests.lab.faults.page import SimulatedPage, SimulatedPerson, digest
 from tests.lab.faults.site import CROWD_LINES
 
 ROOMS = [f"room-{number}" for number in range(8)]
@@ -97,7 +97,7 @@ class Crowd:
         self.pages, self.tabs = [], set()  # the latter: second ones
         self.owners = {}
         for slug in ROOMS:
-            owner = Person(site, f"owner-of-{slug}", CROWD_LINES[0])
+            owner = SimulatedPerson(site, f"owner-of-{slug}", CROWD_LINES[0])
             self.owners[slug] = self._page(owner, slug)
         self._tasks = []
         people = {role: self._people(role, count) for role, count in roles().items()}
@@ -119,14 +119,14 @@ class Crowd:
     def _enter(self, role, number):
         name = f"{role}-{number}"
         line = name if role in ("bad", "stalled") else self.rng.choice(CROWD_LINES)
-        page = self._page(Person(self.site, name, line), room_of(role, number))
+        page = self._page(SimulatedPerson(self.site, name, line), room_of(role, number))
         self.pages.append(page)
         return page
 
     def _page(self, person, slug, suffix=""):
         name = person.name + suffix
         rng = random.Random(self.rng.random())
-        return Page(name, person, slug, self.history, rng)
+        return SimulatedPage(name, person, slug, self.history, rng)
 
     # From the start to the end ----------------------------------------------------
 

@@ -49,15 +49,15 @@ class Measures:
         return None
 
     def _time_answers(self):
-        for wish in self.run.wishes.values():
-            if is_weak(wish.user):
+        for op in self.run.ops.values():
+            if is_weak(op.user):
                 continue
-            for sent, ns in wish.waits():
+            for sent, ns in op.waits():
                 self.waits_in[self._fault_at(sent)].append(ns / NS)
-            if ack := wish.ack():
+            if ack := op.ack():
                 sent, ns = ack
                 self.acks.append(ns / NS)
-                self.acks_in[self._fault_at(sent)].append((ns / NS, wish.user))
+                self.acks_in[self._fault_at(sent)].append((ns / NS, op.user))
 
     def _time_deliveries(self):
         """From being sent to each reader, of the oldest event in a frame, if it is a
@@ -70,9 +70,9 @@ class Measures:
                 event = (
                     log.at.get(max(first, leg.head + 1)) if last > leg.head else None
                 )
-                wish = event and self.run.wishes.get(event.key)
-                if wish and len(wish.sends) == 1 and wish.room == conn.room:
-                    sent = wish.sends[0][0]
+                op = event and self.run.ops.get(event.key)
+                if op and len(op.sends) == 1 and op.room == conn.room:
+                    sent = op.sends[0][0]
                     self.delays.append((t - sent) / NS)
                     self.delays_in[self._fault_at(sent)].append((t - sent) / NS)
 
@@ -100,10 +100,7 @@ class Measures:
     @cached_property
     def oks(self):
         return sorted(
-            t
-            for wish in self.run.wishes.values()
-            for t, what in wish.answers
-            if what == "ok"
+            t for op in self.run.ops.values() for t, what in op.answers if what == "ok"
         )
 
     def outages(self, fault):
@@ -128,18 +125,18 @@ def numbers(run, measures, violations):
     """What the report shows, as {name: number}."""
     hits = Counter(violation.invariant for violation in violations)
     jumps = [jump for _conn, leg, _log in run.legs() for jump in leg.jumps]
-    said = [wish for wish in run.wishes.values() if wish.op == "send"]
+    said = [op for op in run.ops.values() if op.kind == "send"]
     recovery = defaultdict(list)
     for fault in run.faults.values():
         recovery[fault.name].append(measures.recovery(fault))
     return {
         "minutes": (run.ended - run.began) / NS / 60,
         "faults": len(run.faults),
-        "sends": sum(len(wish.sends) for wish in said),
+        "sends": sum(len(op.sends) for op in said),
         "messages": len(said),
-        "acts": len(run.wishes) - len(said),
-        "acked": sum(bool(wish.oks) for wish in said),
-        "repeated": sum(len(wish.sends) > 1 for wish in said),
+        "acts": len(run.ops) - len(said),
+        "acked": sum(bool(op.oks) for op in said),
+        "repeated": sum(len(op.sends) > 1 for op in said),
         "delivered": run.delivered,
         "connections": len(run.conns),
         "lost": hits["I1"],
@@ -147,7 +144,7 @@ def numbers(run, measures, violations):
         "gaps": hits["I4"] + sum(got > expected for expected, got in jumps),
         "out of order": hits["I8"],
         "leaks": hits["I9"] + hits["I10"],
-        "restored away": sum(_went_with_restore(run, wish) for wish in said),
+        "restored away": sum(_went_with_restore(run, op) for op in said),
         "resets": dict(run.resets),
         "ack p50": median(measures.acks or [0.0]),
         "ack p99": p99(measures.acks),
@@ -171,12 +168,12 @@ def timeline(run, measures):
     return {"acks": [acks[nth] for nth in range(steps)], "faults": sorted(faults)}
 
 
-def _went_with_restore(run, wish):
+def _went_with_restore(run, op):
     """Whether it was acknowledged, and only after the backup that was restored."""
-    return bool(wish.oks) and all(
+    return bool(op.oks) and all(
         any(
-            restore.old == generation and seq > restore.heads.get(wish.room, 0)
+            restore.old == generation and seq > restore.heads.get(op.room, 0)
             for restore in run.restores
         )
-        for _t, generation, seq in wish.oks
+        for _t, generation, seq in op.oks
     )

@@ -16,7 +16,7 @@ import orjson
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from tests.lab.faults.cast import PASSWORD
+from tests.lab.faults.provision import PASSWORD
 
 # As in static/js/room/connection.js and outbox.js. But a line counts as steady after
 # seconds: the bench puts into minutes the faults of a year.
@@ -52,7 +52,7 @@ def is_farewell(frame):
     return frame["type"] == "error" and frame["code"] in FAREWELLS
 
 
-class Person:
+class SimulatedPerson:
     """Somebody with a browser, who reaches the site by a line of their own choice."""
 
     def __init__(self, site, name, line):
@@ -131,7 +131,7 @@ class Person:
         self._take_session(answer.cookies[self.site.cookie])
 
 
-class Page:
+class SimulatedPage:
     """A person's page of a room, from being opened to the end of the run."""
 
     def __init__(self, name, person, slug, history, rng):
@@ -431,7 +431,7 @@ class Page:
             self.tell("ok", op="logout", act=name)
 
 
-class Entry:
+class PendingMessage:
     """Something said that has no number yet."""
 
     __slots__ = ("body", "doubt", "key", "state")
@@ -455,7 +455,7 @@ class Outbox:
         return len(self._entries)
 
     def add(self, key, body):
-        self._entries.append(Entry(key, body))
+        self._entries.append(PendingMessage(key, body))
         self._pump()
 
     async def shout(self, key, body):

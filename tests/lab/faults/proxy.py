@@ -4,8 +4,8 @@ A proxy stands where the network would. What it cannot pass on it holds, as TCP 
 with what gets lost on the way: after a short blackhole the bytes still arrive, in
 order. Only hints are ever left out of a stream, and only whole ones.
 
-`Lines` is the harness's handle; `python -m tests.lab.faults.proxy SEED` is the process.
-They speak in lines of JSON.
+`Proxies` is the harness's handle; `python -m tests.lab.faults.proxy SEED` is the
+process. They speak in lines of JSON.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Weather:
     after: int = 0
 
 
-class Line:
+class ProxiedConnection:
     """One connection through a proxy."""
 
     def __init__(self, proxy, client):
@@ -173,7 +173,7 @@ class Proxy:
         return self.server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader, writer):
-        line = Line(self, writer)
+        line = ProxiedConnection(self, writer)
         if self.is_narrow:
             one = writer.get_extra_info("socket")
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
@@ -243,7 +243,7 @@ async def _connect(target, is_narrow):
 # The process ----------------------------------------------------------------------
 
 
-class Lines:
+class Proxies:
     """Proxies by name, in a process of their own. Its methods wait for the answer and
     may be called from any thread."""
 

@@ -1,4 +1,4 @@
-"""Small plays for planted bugs: a few people on one or two servers, and the one fault
+"""Small plays for seeded bugs: a few people on one or two servers, and the one fault
 that shows the bug. They are told and judged as the long runs are."""
 
 import asyncio
@@ -14,7 +14,7 @@ from django.db import connection
 from tests.lab.faults import final
 from tests.lab.faults.history import History
 from tests.lab.faults.load import secret_of
-from tests.lab.faults.page import Page, Person, digest
+from tests.lab.faults.page import SimulatedPage, SimulatedPerson, digest
 
 SOON = 20  # seconds, on a machine that has much else to do
 WITHIN = 5  # seconds, for a sound server to get well
@@ -52,8 +52,8 @@ def scene(bug, servers=1):
     return register
 
 
-class Site:
-    """One server, as `Person` wants to know it; `lines` are ports by name."""
+class SceneSite:
+    """One server, as `SimulatedPerson` wants to know it; `lines` are ports by name."""
 
     scheme, transport = "http", None
 
@@ -71,7 +71,7 @@ def ask(database, query, values=None):
         return cursor.fetchall() if cursor.description else []
 
 
-class Stage:
+class Backdrop:
     """What all scenes share: servers, Redis, a line that can be hurt, the database.
 
     Whose session is older than `began` is none of the servers: a test's own.
@@ -112,11 +112,13 @@ class Play:
         if line == "bad":
             target = ("127.0.0.1", server.port)
             lines[line] = self.lines.add(f"{self.slug} {name}", target)
-        site = Site(server, self.made, **lines)
-        person = Person(site, f"{name}-{self.slug}", line)
+        site = SceneSite(server, self.made, **lines)
+        person = SimulatedPerson(site, f"{name}-{self.slug}", line)
         name = person.name + tab
         rng = random.Random(name)
-        self.pages[name] = page = Page(name, person, self.slug, self.history, rng)
+        self.pages[name] = page = SimulatedPage(
+            name, person, self.slug, self.history, rng
+        )
         self.tasks[name] = asyncio.create_task(page.run())
         await self.until(lambda: page.is_live)
         return page

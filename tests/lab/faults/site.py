@@ -14,9 +14,9 @@ import psutil
 import psycopg
 import redis
 
-from tests.lab.faults import cast, final
+from tests.lab.faults import final, provision
 from tests.lab.faults.disk import Disk
-from tests.lab.faults.proxy import Lines
+from tests.lab.faults.proxy import Proxies
 from tests.support.deployment import Deployment
 from tests.support.servers import own_environment
 
@@ -70,7 +70,7 @@ class Site:
     def __init__(self, folder, seed, history, *, backup_age, gigabytes):
         self.folder = Path(folder)
         self.history = history
-        self.lines = Lines(seed)
+        self.lines = Proxies(seed)
         self.deployment = HurtDeployment(self.folder, self.lines)
         self.postgres = self.deployment.postgres
         self.redis = self.deployment.redis
@@ -98,7 +98,7 @@ class Site:
             for name, is_narrow in people_lines.items()
         }
         self.environment = own_environment(**self.deployment.environment)
-        made = cast.make(self.environment, rooms)
+        made = provision.make(self.environment, rooms)
         self.people = made["people"]
         self.slugs = {pk: slug for slug, pk in made["rooms"].items()}
         self.cookie, self.csrf_cookie = made["cookie"], made["csrf_cookie"]

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tests.lab.bench.load import Plan, Swarm
+from tests.lab.bench.load import LoadPlan, Swarm
 from tests.lab.bench.scenarios import Watch
-from tests.lab.faults import cast
+from tests.lab.faults import provision
 from tests.lab.faults.checker import Limits
 from tests.lab.faults.site import SESSIONS
 from tests.support.deployment import Deployment, new_folder
@@ -36,7 +36,7 @@ HEADS = """
 """
 
 
-class Crowd(Swarm):
+class ReturningSwarm(Swarm):
     """Sockets that know when each of them was live."""
 
     def __init__(self, plan):
@@ -93,9 +93,9 @@ def storm(deployment, people):
         f"storm-{start}": [f"p{nth}" for nth in range(start, start + ROOM)]
         for start in range(0, people, ROOM)
     }
-    made = cast.make(own_environment(**deployment.environment), rooms)
+    made = provision.make(own_environment(**deployment.environment), rooms)
     members = [(slug, name) for slug, names in rooms.items() for name in names]
-    plan = Plan(
+    plan = LoadPlan(
         port=deployment.nginx.port,
         paths=[f"/ws/rooms/{slug}/" for slug, _name in members],
         cookies=[
@@ -106,7 +106,7 @@ def storm(deployment, people):
         warm_up=0,
         **TALK,
     )
-    before = Crowd(plan)
+    before = ReturningSwarm(plan)
     first_live = before.connect()
     cursors = {
         slug: f"after={seq}&epoch={epoch}"
@@ -119,7 +119,7 @@ def storm(deployment, people):
         try:
             before.break_all()
             plan.paths = [f"/ws/rooms/{slug}/?{cursors[slug]}" for slug, _ in members]
-            after = Crowd(plan)
+            after = ReturningSwarm(plan)
             all_back = after.connect()
         finally:
             most = sessions.stop()

@@ -5,15 +5,15 @@ A bad history is a good one with one thing changed by hand.
 
 import pytest
 
-from tests.lab.faults import tale
+from tests.lab.faults import sample_history
 from tests.lab.faults.checker import INVARIANTS, Limits, check
 from tests.lab.faults.index import NS
 
 SPOILED = []  # (invariant, what, function)
 
 
-def spoil(invariant, what, start=tale.good):
-    """Register a way to spoil the Tale that `start` makes."""
+def spoil(invariant, what, start=sample_history.good):
+    """Register a way to spoil the SampleHistory that `start` makes."""
 
     def register(change):
         SPOILED.append(pytest.param(invariant, start, change, id=f"{invariant} {what}"))
@@ -40,7 +40,7 @@ def number_of(told, key, room="lobby", why="end"):
 # Good ones --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [tale.good, tale.restored])
+@pytest.mark.parametrize("start", [sample_history.good, sample_history.restored])
 def test_a_good_history_passes(start):
     assert judge(start()).violations == []
 
@@ -51,7 +51,7 @@ def test_every_invariant_has_a_history_that_breaks_it():
 
 
 def test_the_numbers_are_counted():
-    numbers = judge(tale.good()).numbers
+    numbers = judge(sample_history.good()).numbers
     assert numbers["faults"] == 4
     assert (numbers["messages"], numbers["sends"], numbers["acked"]) == (9, 10, 8)
     assert (numbers["acts"], numbers["repeated"]) == (3, 1)
@@ -62,12 +62,12 @@ def test_the_numbers_are_counted():
 
 
 def test_what_went_with_a_restored_backup_is_counted():
-    assert judge(tale.restored()).numbers["restored away"] == 1
+    assert judge(sample_history.restored()).numbers["restored away"] == 1
 
 
 def test_what_was_acknowledged_while_a_backup_was_restored_may_be_gone():
     """The old epoch was dumped a moment before: what came between, nobody can tell."""
-    told = tale.restored()
+    told = sample_history.restored()
     restore = told.find("restore")
     line = {"client": "alice", "conn": 1, "room": "lobby", "op": "send", "key": "late"}
     begun = restore["t"] - 3
@@ -80,7 +80,7 @@ def test_what_was_acknowledged_while_a_backup_was_restored_may_be_gone():
 
 
 def test_a_line_of_the_old_epoch_may_acknowledge_in_the_new_one():
-    told = tale.opening()
+    told = sample_history.opening()
     told.back_up()
     told.restore("two")
     told.say("alice", "a2")  # before it was reset
@@ -124,17 +124,19 @@ def pardon(told):
     rows(told)["events"][seq - 1][3] = "dora"
 
 
-@spoil("I1", "an acknowledged message of the backup is gone", tale.restored)
+@spoil("I1", "an acknowledged message of the backup is gone", sample_history.restored)
 def lose_from_backup(told):
     rows(told)["events"].pop(number_of(told, "b1"))
 
 
-@spoil("I1", "a message acknowledged after the restore is gone", tale.restored)
+@spoil(
+    "I1", "a message acknowledged after the restore is gone", sample_history.restored
+)
 def lose_after_restore(told):
     rows(told)["events"].pop(number_of(told, "b2"))
 
 
-@spoil("I1", "the old epoch had lost it before the restore", tale.restored)
+@spoil("I1", "the old epoch had lost it before the restore", sample_history.restored)
 def lose_before_restore(told):
     rows(told, why="restore")["events"].pop(number_of(told, "a2", why="restore"))
 
@@ -241,7 +243,7 @@ def store_otherwise(told):
     rows(told)["events"][3][7] = "another"
 
 
-@spoil("I6", "a restore goes on in the same epoch", tale.restored)
+@spoil("I6", "a restore goes on in the same epoch", sample_history.restored)
 def keep_the_epoch(told):
     for record in told.records:
         if record.get("epoch") == "two":
@@ -254,7 +256,7 @@ def stay_behind(told):
     told.find("state", client="bob")["last"] -= 1
 
 
-@spoil("I7", "a page is in an epoch of the past", tale.restored)
+@spoil("I7", "a page is in an epoch of the past", sample_history.restored)
 def stay_in_the_past(told):
     told.find("state", client="bob")["epoch"] = "one"
 
@@ -363,7 +365,9 @@ def leave_falsely(told):
     rows(told)["events"][seq - 1][1:6] = ["leave", "alice", None, "lost", None]
 
 
-@spoil("I11", "a process that was declared dead keeps its sockets", tale.opening)
+@spoil(
+    "I11", "a process that was declared dead keeps its sockets", sample_history.opening
+)
 def do_not_fence(told):
     told.tell("fault", number=1, name="N3")
     told.happen("lobby", "leave", "alice", cause="lost")
@@ -379,7 +383,7 @@ def do_not_look_who(told):
 
 @spoil("I12", "memory grows")
 def grow(told):
-    told.sample(rss=300 * tale.MEGABYTE)
+    told.sample(rss=300 * sample_history.MEGABYTE)
     told.sample()
 
 
@@ -398,12 +402,12 @@ def keep_sessions(told):
     told.sample(sessions=40)
 
 
-@spoil("I13", "others wait when one Daphne dies", tale.opening)
+@spoil("I13", "others wait when one Daphne dies", sample_history.opening)
 def others_wait(told):
     slow_send(told, "N1", 1.5, clients=["bob"])
 
 
-@spoil("I13", "acks wait for Redis", tale.opening)
+@spoil("I13", "acks wait for Redis", sample_history.opening)
 def wait_for_redis(told):
     slow_send(told, "N11", 1.5)
 
@@ -426,12 +430,12 @@ def deliver_late(told):
         recv["t"] = max(recv["t"], fault["t"] + 4 * NS)
 
 
-@spoil("I13", "without PostgreSQL there is no answer in time", tale.opening)
+@spoil("I13", "without PostgreSQL there is no answer in time", sample_history.opening)
 def answer_late(told):
     slow_send(told, "N5", 4.5)
 
 
-@spoil("I13", "with a full disk there is no answer in time", tale.opening)
+@spoil("I13", "with a full disk there is no answer in time", sample_history.opening)
 def answer_late_on_a_full_disk(told):
     slow_send(told, "N21", 4.5)
 
@@ -441,12 +445,16 @@ def come_back_late(told):
     told.find("ok", key="a3")["t"] += 6 * NS
 
 
-@spoil("I13", "the clients of a killed Daphne stay away", tale.opening)
+@spoil("I13", "the clients of a killed Daphne stay away", sample_history.opening)
 def stay_away_after_kill(told):
     come_back_after(told, "N1", 12)
 
 
-@spoil("I13", "the clients of a drained Daphne are slow to come back", tale.opening)
+@spoil(
+    "I13",
+    "the clients of a drained Daphne are slow to come back",
+    sample_history.opening,
+)
 def stay_away_after_drain(told):
     come_back_after(told, "N2", 4)
 

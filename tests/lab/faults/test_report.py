@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.lab.faults import report, tale
+from tests.lab.faults import report, sample_history
 from tests.lab.faults.checker import check
 
 
 @pytest.fixture
 def verdict():
-    return check(tale.good().records)
+    return check(sample_history.good().records)
 
 
 def test_a_green_run_says_so(verdict):
@@ -18,7 +18,7 @@ def test_a_green_run_says_so(verdict):
 
 
 def test_a_red_run_says_what_did_not_hold():
-    told = tale.good()
+    told = sample_history.good()
     told.find("ok", key="a4")["seq"] += 1
     page = report.page(check(told.records))
     assert "1 lost" in page

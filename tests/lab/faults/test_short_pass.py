@@ -21,7 +21,7 @@ PATIENT = checker.Limits(
 
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_though_everything_is_killed_once(deployable):
-    plan = bench.Plan(minutes=4, seed=SEED, rate=RATE, names=OPERATIONS)
+    plan = bench.RunPlan(minutes=4, seed=SEED, rate=RATE, names=OPERATIONS)
     path = asyncio.run(bench.run(plan, new_folder()))
     verdict = checker.check(history.read(path), PATIENT)
     left_out = {*OPERATIONS} - {*verdict.numbers["recovery"]}

@@ -28,7 +28,7 @@ class TooSlow(BaseException):
 
 
 @dataclass(frozen=True, order=True)
-class Slow:
+class SlowText:
     """A text, and what it takes."""
 
     seconds: float
@@ -47,7 +47,7 @@ class Climb:
 
     def __init__(self, seed):
         self.dice = random.Random(seed)
-        self.slowest = {}  # {subject: the slowest Slow}
+        self.slowest = {}  # {subject: the slowest SlowText}
         self.tried = 0
         self.beginnings = {}  # {subject: pieces to begin with, the steepest last}
 
@@ -86,11 +86,11 @@ class Climb:
     def measured(self, parts):
         body = parts.body()
         self.tried += 1
-        slow = Slow(time_to_render(body), parts.subject, body)
+        slow = SlowText(time_to_render(body), parts.subject, body)
         if slow.seconds > self.record(parts.subject):
             # Once more: something else may have been the reason.
             again = min(slow.seconds, time_to_render(body))
-            slow = Slow(again, parts.subject, body)
+            slow = SlowText(again, parts.subject, body)
             if again > self.record(parts.subject):
                 self.slowest[parts.subject] = slow
         return slow

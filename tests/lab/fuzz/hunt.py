@@ -28,7 +28,7 @@ from tests.lab.fuzz.grammar import Grammar
 from tests.lab.fuzz.oracle import CLOSES, OVERLOADED, promise
 from tests.lab.fuzz.raw import DIES, LIVES, Scripts
 from tests.support import resource_usage
-from tests.support.instrumented_server import Telltale
+from tests.support.instrumented_server import InstrumentedServer
 from tests.support.raw_websocket import BINARY, TEXT, connect, frame
 
 ROOMS = 8
@@ -52,7 +52,7 @@ def quarry():
     stage = Stage()
     try:
         call_command("flush", verbosity=0, interactive=False)
-        with stage.servers(kind=Telltale, **ENVIRONMENT) as (server,):
+        with stage.servers(kind=InstrumentedServer, **ENVIRONMENT) as (server,):
             yield server
     finally:
         stage.close()
@@ -69,7 +69,7 @@ class Finding(Exception):
 
 
 @dataclass(eq=False)
-class Person:
+class Attacker:
     """Somebody in a room, and what they must find stored in the end."""
 
     user: User
@@ -88,9 +88,9 @@ class Person:
 class Crew:
     """The people of a hunt: talkers, one for raw bytes, and the canary."""
 
-    talkers: list[Person]
-    raw: Person
-    canary: Person
+    talkers: list[Attacker]
+    raw: Attacker
+    canary: Attacker
 
 
 def muster():
@@ -106,7 +106,7 @@ def muster():
             room.admit(user)
         if nth % 3 == 1:
             Membership.objects.filter(room=room, user=user).update(role=Role.MODERATOR)
-        people.append(Person(user, cookie, room))
+        people.append(Attacker(user, cookie, room))
     return Crew(people[:-2], *people[-2:])
 
 
@@ -117,7 +117,7 @@ def let_in(person):
 
 
 class Hunt:
-    """One run of `frames` frames against `server`, a Telltale."""
+    """One run of `frames` frames against `server`, an InstrumentedServer."""
 
     def __init__(self, server, crew, frames, seed):
         self.server, self.crew = server, crew
@@ -132,7 +132,7 @@ class Hunt:
     async def run(self):
         """Send all frames; raises the first Finding."""
         self.began = time.monotonic()
-        talkers = [Talker(self, person, nth) for nth, person in self._seats()]
+        talkers = [FrameSender(self, person, nth) for nth, person in self._seats()]
         try:
             async with asyncio.TaskGroup() as watch:
                 watchers = [watch.create_task(one()) for one in self._watchers]
@@ -329,7 +329,7 @@ class Hunt:
         )
 
 
-class Talker:
+class FrameSender:
     """One socket of a person: sends frames, many at once, and accounts for each."""
 
     def __init__(self, hunt, person, number):

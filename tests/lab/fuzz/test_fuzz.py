@@ -11,7 +11,7 @@ from pygments.lexers import get_lexer_by_name
 
 from messaging.rendering import markdown
 from tests.conftest import database_url
-from tests.lab.buggy_server import FAULTS, Planted
+from tests.lab.buggy_server import FAULTS, BuggyServer
 from tests.lab.fuzz import climb as climbs
 from tests.lab.fuzz.__main__ import TOO_SLOW
 from tests.lab.fuzz.climb import Climb
@@ -19,7 +19,7 @@ from tests.lab.fuzz.grammar import Grammar
 from tests.lab.fuzz.hunt import ENVIRONMENT, Finding, Hunt, muster
 from tests.lab.fuzz.oracle import promise
 from tests.lab.fuzz.shrink import Shrinker
-from tests.support.instrumented_server import Telltale
+from tests.support.instrumented_server import InstrumentedServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,7 +36,7 @@ def hunted(tmp_path):
 
     yield start
     for server in servers:
-        if isinstance(server, Planted):
+        if isinstance(server, BuggyServer):
             server.kill()  # it may not hear
         elif server.is_running:
             server.stop()
@@ -44,7 +44,7 @@ def hunted(tmp_path):
 
 async def test_odd_frames_cost_nobody_anything(hunted):
     crew = await sync_to_async(muster)()
-    hunt = Hunt(hunted(Telltale), crew, frames=20_000, seed="in CI")
+    hunt = Hunt(hunted(InstrumentedServer), crew, frames=20_000, seed="in CI")
     await hunt.run()
     # It could have failed: all sorts of answers came, and all sorts of ends.
     assert {"ack", "notice", "unreadable", "too_big", "unknown_type"} <= {*hunt.answers}
@@ -68,19 +68,19 @@ SIGNS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_planted_fault_is_found(hunted, fault, monkeypatch):
+async def test_a_seeded_fault_is_found(hunted, fault, monkeypatch):
     monkeypatch.setattr("tests.lab.fuzz.hunt.PATIENCE", 5)
     # On a busy machine a slow ack for another would be found first.
     monkeypatch.setattr("tests.lab.fuzz.hunt.CANARY_PATIENCE", 10)
     crew = await sync_to_async(muster)()
-    hunt = Hunt(hunted(Planted, fault), crew, frames=6_000, seed="planted")
+    hunt = Hunt(hunted(BuggyServer, fault), crew, frames=6_000, seed="seeded")
     with pytest.raises(Finding, match=SIGNS[fault]):
         await hunt.run()
 
 
 async def test_a_finding_is_told_by_its_smallest_frame(hunted):
     crew = await sync_to_async(muster)()
-    hunt = Hunt(hunted(Planted, "loses_the_key"), crew, frames=0, seed="small")
+    hunt = Hunt(hunted(BuggyServer, "loses_the_key"), crew, frames=0, seed="small")
     frames = [
         b'{"type":"post","key":"a","body":"b"}',
         b'{"type":"post","key":"key","body":"some words","__proto__":[1,2,3]}',

@@ -21,7 +21,7 @@ KEPT = {"threads": 3, "database sessions": 3, "descriptors": 6, "tasks": 2}
 
 
 class Churn:
-    """`seconds` of coming and going on `server`, which is a Telltale."""
+    """`seconds` of coming and going on `server`, which is an InstrumentedServer."""
 
     def __init__(self, server, seconds, seed):
         self.server, self.seconds, self.seed = server, seconds, seed

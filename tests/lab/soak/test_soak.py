@@ -5,11 +5,11 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from tests.conftest import database_url
-from tests.lab.buggy_server import Planted
+from tests.lab.buggy_server import BuggyServer
 from tests.lab.fuzz.hunt import ENVIRONMENT, log_faults
 from tests.lab.soak.churn import Churn
 from tests.lab.soak.stays import Visitor
-from tests.support.instrumented_server import Telltale
+from tests.support.instrumented_server import InstrumentedServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECONDS = 6
@@ -22,7 +22,7 @@ def environment():
 
 
 async def test_who_has_gone_leaves_nothing_behind(tmp_path, environment):
-    server = Telltale(tmp_path, **environment).start()
+    server = InstrumentedServer(tmp_path, **environment).start()
     try:
         churn = Churn(server, SECONDS, "in CI")
         await churn.run()
@@ -34,7 +34,7 @@ async def test_who_has_gone_leaves_nothing_behind(tmp_path, environment):
 
 async def test_what_is_left_behind_is_found(tmp_path, environment, monkeypatch):
     monkeypatch.setattr("tests.lab.soak.churn.SETTLES_WITHIN", 1)
-    server = Planted(tmp_path, "keeps_sockets", **environment).start()
+    server = BuggyServer(tmp_path, "keeps_sockets", **environment).start()
     try:
         with pytest.raises(AssertionError, match="left over"):
             await Churn(server, 1, "planted").run()

@@ -1,4 +1,4 @@
-"""Bugs on purpose: `python -m tests.lab.faults.planted BUG serve …` is `manage.py
+"""Bugs on purpose: `python -m tests.lab.faults.seeded_bugs BUG serve …` is `manage.py
 serve …` with one bug in it, "none" without. What the fault bench cannot see in these
 servers, it would not see in ours.
 

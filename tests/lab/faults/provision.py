@@ -1,6 +1,6 @@
 """The people and the rooms of the fault bench, made in the deployed system."""
 
-from tests.lab.faults import aside
+from tests.lab.faults import database_job
 
 PASSWORD = "correct horse battery staple"
 
@@ -11,7 +11,7 @@ def make(environment, rooms):
     Returns {"people": {name: {"id", "session"}}, "rooms": {slug: id}, "cookie",
     "csrf_cookie"}, the last two being the names of the cookies.
     """
-    return aside.ask(__name__, environment, rooms)
+    return database_job.ask(__name__, environment, rooms)
 
 
 def _make(rooms):
@@ -50,4 +50,4 @@ def _make(rooms):
 
 
 if __name__ == "__main__":
-    aside.answer(_make)
+    database_job.answer(_make)
