@@ -43,7 +43,7 @@ TOO_MANY = ngettext_lazy(
 )
 
 
-class Shut(Exception):
+class CloseSocket(Exception):
     """The socket must close, with this code, for this reason."""
 
     def __init__(self, code, detail):
@@ -65,7 +65,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         self.feed = None
         self.frames = None  # the server's frame writer, if it has one
         self._bucket = None
-        self._shut = False
+        self._is_closed = False
 
     async def __call__(self, scope, receive, send):
         """Handle what comes, one by one. Channels' own loop makes a task for each frame
@@ -80,7 +80,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
             pass
         except asyncio.CancelledError:
             # Daphne overlooks a cancelled application, and would keep its socket open.
-            await self.shut(Close.RESTART, _("Try again in a moment."))
+            await self.close_with(Close.RESTART, _("Try again in a moment."))
             raise
         finally:  # `disconnect` is not called on a fault or when the server stops
             self.gone()
@@ -101,17 +101,17 @@ class PersonConsumer(AsyncWebsocketConsumer):
                 await self._sign_in()
                 await self.enter()
             await self.catch_up()
-        except Shut as shut:
-            await self.shut(shut.code, shut.detail)
+        except CloseSocket as closing:
+            await self.close_with(closing.code, closing.detail)
         except Refused as refused:
             for_now = refused.code in ("busy", "try_later")
             code = Close.RESTART if for_now else Close.NOT_ALLOWED
-            await self.shut(code, refused.detail)
+            await self.close_with(code, refused.detail)
         except BadFrame as bad:
-            await self.shut(Close.NOT_ALLOWED, bad.detail)
+            await self.close_with(Close.NOT_ALLOWED, bad.detail)
         except Exception as error:
             logger.warning("a socket could not be opened: %r", error)
-            await self.shut(Close.RESTART, _("Try again in a moment."))
+            await self.close_with(Close.RESTART, _("Try again in a moment."))
 
     async def _sign_in(self):
         cookies = self.scope.get("cookies", {})
@@ -119,10 +119,10 @@ class PersonConsumer(AsyncWebsocketConsumer):
             self.session_hash = Session.hash_of(session_key)
             self.user = await run_in_database(person_of, session_key)
         if self.user is None:
-            raise Shut(Close.SIGNED_OUT, _("You are signed out."))
+            raise CloseSocket(Close.SIGNED_OUT, _("You are signed out."))
         live = runtime.current()
         if live.hub.sockets_of(self.user) >= settings.SOCKETS_PER_PERSON:
-            raise Shut(
+            raise CloseSocket(
                 Close.TOO_MANY, TOO_MANY % {"count": settings.SOCKETS_PER_PERSON}
             )
         live.hub.enroll(self)
@@ -141,16 +141,16 @@ class PersonConsumer(AsyncWebsocketConsumer):
         runtime.current().hub.leave(self)
 
     async def disconnect(self, code):
-        if not self._shut:
+        if not self._is_closed:
             metrics.lost(code)
 
     async def receive(self, text_data=None, bytes_data=None):
         """Never waits for the database: frames would pile up behind it."""
-        if self._shut:
+        if self._is_closed:
             return
         within_limit = self._bucket.take()
         if self._bucket.flooded:
-            await self.shut(Close.FLOODING, _("Too many frames."))
+            await self.close_with(Close.FLOODING, _("Too many frames."))
             return
         try:
             request = protocol.read(text_data)
@@ -174,8 +174,8 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
     def write(self, wire):
         """Send a frame that is ready for the wire; who reads too slowly is closed."""
-        if self.frames.write(wire) > MAX_WAITING and not self._shut:
-            background.start(self.shut(Close.TOO_SLOW, TOO_SLOW))
+        if self.frames.write(wire) > MAX_WAITING and not self._is_closed:
+            background.start(self.close_with(Close.TOO_SLOW, TOO_SLOW))
 
     async def deliver(self, frame):
         """Send a frame (bytes of JSON). One socket's fault never stops a fan-out."""
@@ -189,16 +189,16 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
     async def ready(self):
         """Wait until most of what was sent is on its way; False once it has closed."""
-        while not self._shut and self.frames and self.frames.waiting > PACE:
+        while not self._is_closed and self.frames and self.frames.waiting > PACE:
             await asyncio.sleep(0.02)
         await asyncio.sleep(0)
-        return not self._shut
+        return not self._is_closed
 
-    async def shut(self, code, detail):
+    async def close_with(self, code, detail):
         """Close for a reason, which is told first: Daphne's close carries none."""
-        if self._shut:
+        if self._is_closed:
             return
-        self._shut = True
+        self._is_closed = True
         metrics.closed(code)
         runtime.current().hub.leave(self)
         with translation.override(self.language):  # the hub's own may be another
@@ -210,9 +210,9 @@ class PersonConsumer(AsyncWebsocketConsumer):
             except Exception as error:
                 logger.info("a socket could not be closed: %r", error)
 
-    async def send_away(self):
+    async def drain(self):
         """The process stops: another will have this page."""
-        await self.shut(Close.RESTART, _("The server restarts."))
+        await self.close_with(Close.RESTART, _("The server restarts."))
 
 
 class RoomsConsumer(PersonConsumer):
@@ -230,7 +230,7 @@ class NowhereConsumer(PersonConsumer):
     """Any other address. (Channels would answer it with an error of its own.)"""
 
     async def enter(self):
-        raise Shut(Close.NO_SUCH_ROOM, _("There is nothing here."))
+        raise CloseSocket(Close.NO_SUCH_ROOM, _("There is nothing here."))
 
 
 class RoomConsumer(PersonConsumer):
@@ -256,10 +256,12 @@ class RoomConsumer(PersonConsumer):
         slug = self.scope["url_route"]["kwargs"]["slug"]
         self.room_id = await run_in_database(_room_id, slug)
         if self.room_id is None:
-            raise Shut(Close.NO_SUCH_ROOM, _("There is no such room."))
+            raise CloseSocket(Close.NO_SUCH_ROOM, _("There is no such room."))
         async with asyncio.timeout(2 * ANSWER_WITHIN):
-            node_id = await live.presence.node_id()
-            self.entry = await self._arrive(EnterRoom(self.room_id, self.user, node_id))
+            node_id = await live.heartbeat.node_id()
+            self.entry = await self._store_entry(
+                EnterRoom(self.room_id, self.user, node_id)
+            )
             self._seen = await live.hub.join(self, self.room_id, cursor)
 
     async def catch_up(self):
@@ -269,44 +271,44 @@ class RoomConsumer(PersonConsumer):
             async with asyncio.timeout(REPLAY_WITHIN):
                 await self.feed.replay(self, self._seen)
         except TimeoutError:
-            raise Shut(Close.TOO_SLOW, TOO_SLOW) from None
+            raise CloseSocket(Close.TOO_SLOW, TOO_SLOW) from None
 
-    async def _arrive(self, request):
-        """Come in. Who is cut off while waiting must not stay behind as a ghost."""
-        arriving = asyncio.ensure_future(runtime.current().writer.write(request))
+    async def _store_entry(self, request):
+        """Enter. A socket cut off meanwhile must not leave an open visit behind."""
+        entering = asyncio.ensure_future(runtime.current().writer.write(request))
         try:
-            return await asyncio.shield(arriving)
+            return await asyncio.shield(entering)
         except asyncio.CancelledError:
-            arriving.add_done_callback(self._depart_late)
+            entering.add_done_callback(self._exit_late)
             raise
 
-    def _depart_late(self, arriving):
-        if not arriving.cancelled() and not arriving.exception():
-            self.entry = arriving.result()
+    def _exit_late(self, entering):
+        if not entering.cancelled() and not entering.exception():
+            self.entry = entering.result()
             self.gone()
 
     def gone(self):
         super().gone()
         entry, self.entry = self.entry, None
         if entry:
-            departure = ExitRoom(self.room_id, entry.visit_id, self._cause)
-            background.start(runtime.current().writer.write(departure))
+            leaving_room = ExitRoom(self.room_id, entry.visit_id, self._cause)
+            background.start(runtime.current().writer.write(leaving_room))
 
     async def disconnect(self, code):
         await super().disconnect(code)
         if code in NORMAL_CLOSURES:
             self._cause = Cause.CLOSED
 
-    async def shut(self, code, detail):
+    async def close_with(self, code, detail):
         if code == Close.SIGNED_OUT:
             self._cause = Cause.SIGNED_OUT
-        await super().shut(code, detail)
+        await super().close_with(code, detail)
 
-    async def send_away(self):
+    async def drain(self):
         if self._answering:  # what was posted is answered first
             await asyncio.wait(self._answering, timeout=ANSWER_WITHIN)
         self._cause = Cause.SHUTDOWN
-        await super().send_away()
+        await super().drain()
 
     # Frames ---------------------------------------------------------------------------
 

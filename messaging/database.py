@@ -103,7 +103,7 @@ def _cut_older_than(seconds):
 
 
 def _cut(line):
-    """Shut the socket under a connection that another thread waits on."""
+    """CloseSocket the socket under a connection that another thread waits on."""
     logger.warning("PostgreSQL has gone silent; connecting again")
     try:
         with socket.socket(fileno=os.dup(line.fileno())) as under:

@@ -57,7 +57,7 @@ class Moderation:
             self._keep_an_owner(besides=user)
             self.memberships.filter(user=user).delete()
             event = log.append(self.pk, Event.Kind.PART, user)
-            attendance.put_out(log, self.pk, user, Cause.CLOSED)
+            attendance.end_visits(log, self.pk, user, Cause.CLOSED)
             return event
 
     def kick(self, target, by, reason=""):
@@ -68,7 +68,7 @@ class Moderation:
             self._keep_an_owner(besides=target)
             self.memberships.filter(user=target).delete()
             event = log.append(self.pk, Event.Kind.KICK, by, target=target, text=reason)
-            attendance.put_out(log, self.pk, target, Cause.KICKED)
+            attendance.end_visits(log, self.pk, target, Cause.KICKED)
             return event
 
     def give_role(self, target, role, by):
@@ -129,7 +129,7 @@ class Moderation:
             self._keep_words_of_others(by)
             self._change(deleted_at=log.now)
             event = log.append(self.pk, Event.Kind.DELETE_ROOM, by)
-            attendance.put_everybody_out(log, self.pk, Cause.DELETED)
+            attendance.end_all_visits(log, self.pk, Cause.DELETED)
             return event
 
     def recover_room(self, by):

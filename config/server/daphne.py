@@ -114,4 +114,4 @@ def run(application, listener, on_ready):
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     Server(application, listener, on_ready).run()
-    runtime.retire()
+    runtime.stop()

@@ -91,7 +91,7 @@ def process_troubles(live):
     troubles = {}
     if live.draining:
         troubles["draining"] = "The process is stopping."
-    if live.presence.node is None:
+    if live.heartbeat.node is None:
         troubles["node"] = "The process is not, or not yet, among the living."
     if live.lag.worst > MAX_LAG:
         troubles["event_loop"] = f"The event loop was {live.lag.worst:.1f} s late."

@@ -28,7 +28,7 @@ async def write_to_all(sockets: Iterable[LiveSocket], frame: bytes) -> None:
                 socket.write(wire)
         except Exception:
             logger.exception("a socket could not be written to; it is closed")
-            starts_anew = socket.shut(Close.RESTART, _("Try again in a moment."))
+            starts_anew = socket.close_with(Close.RESTART, _("Try again in a moment."))
             background.start(starts_anew)
         if count % YIELD_EVERY == 0:
             await asyncio.sleep(0)

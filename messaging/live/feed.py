@@ -120,11 +120,11 @@ class Feed:
                 )
             except Room.DoesNotExist:
                 gone = _("There is no such room.")
-                return await self._shut_all(Close.NO_SUCH_ROOM, gone)
+                return await self._close_all(Close.NO_SUCH_ROOM, gone)
             self._start_at(*opened)
             async for socket in in_turns(self.sockets):
                 if socket not in asked:
-                    await socket.shut(Close.RESTART, _("The room starts anew."))
+                    await socket.close_with(Close.RESTART, _("The room starts anew."))
                 elif asked[socket] not in members:
                     await self._close(socket)
                 elif socket.entry:
@@ -136,9 +136,9 @@ class Feed:
         metrics.RESETS.labels(reason).inc()
         await socket.deliver(protocol.reset(reason, self.sent))
 
-    async def _shut_all(self, code: int, detail) -> None:
+    async def _close_all(self, code: int, detail) -> None:
         async for socket in in_turns(self.sockets):
-            await socket.shut(code, detail)
+            await socket.close_with(code, detail)
 
     # Fan-out --------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Feed:
                 await self._send_news()
             except Exception:
                 logger.exception("room %s: its sockets begin anew", self.room_id)
-                await self._shut_all(Close.RESTART, _("The room starts anew."))
+                await self._close_all(Close.RESTART, _("The room starts anew."))
 
     async def _send_news(self) -> None:
         """Send what there is; what comes meanwhile is the next frame. A rest after each
@@ -191,7 +191,7 @@ class Feed:
 
     async def _close(self, socket: RoomSocket, removed: int | None = None) -> None:
         self.leave(socket)
-        await socket.shut(*farewell_to(removed))
+        await socket.close_with(*farewell_to(removed))
 
     # Joining --------------------------------------------------------------------------
 

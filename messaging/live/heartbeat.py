@@ -25,14 +25,14 @@ MAX_PAUSE = 2 * HEARTBEAT_EVERY  # between two heartbeats of a process that is w
 SWEEP_WITHIN = 5.0  # seconds; what is left then waits for the next sweep
 
 
-class Presence:
-    """The process's row among the nodes: it beats, and does what is due for all."""
+class Heartbeat:
+    """Keeps this process's row among the nodes alive, and does what is due for all."""
 
     def __init__(self, hub):
         self._hub = hub
         self.node: Node | None = None
         self._known = asyncio.Event()
-        self._beaten_at = -math.inf
+        self._renewed_at = -math.inf
         self._steady_since = 0.0
 
     async def node_id(self):
@@ -41,21 +41,21 @@ class Presence:
             await self._known.wait()
         return self.node.pk
 
-    async def beat(self):
-        """Run for ever. Who finds itself declared dead drops all sockets (their visits
-        are closed already) and starts a new life."""
+    async def run(self):
+        """Run for ever. A process that finds itself declared dead closes all sockets
+        (their visits are closed already) and becomes a new incarnation."""
         while True:
             if self.node is None:
                 self.node = await run_heartbeat_in_database(_begin)
                 self._known.set()
-            elif not await run_heartbeat_in_database(self.node.beat):
+            elif not await run_heartbeat_in_database(self.node.renew):
                 logger.error("this process was declared dead; starting anew")
                 metrics.DECLARED_DEAD.inc()
                 self.node = None
                 self._known.clear()
-                await self._hub.shut_all(Close.RESTART, _("The server restarts."))
+                await self._hub.close_all(Close.RESTART, _("The server restarts."))
                 continue
-            self._note_beat(time.monotonic())
+            self._note(time.monotonic())
             await asyncio.sleep(HEARTBEAT_EVERY)
 
     async def sweep(self):
@@ -65,22 +65,22 @@ class Presence:
             if self._is_steady(time.monotonic()):
                 await run_in_database(attendance.sweep, SWEEP_WITHIN)
 
-    def _note_beat(self, now):
-        if now - self._beaten_at > MAX_PAUSE:
+    def _note(self, now):
+        if now - self._renewed_at > MAX_PAUSE:
             self._steady_since = now
-        self._beaten_at = now
+        self._renewed_at = now
 
     def _is_steady(self, now):
         """Whether this process has beaten for as long as another may be silent. To one
         that was cut off from the database, everybody seems dead who was cut off, too;
         and those who lost their line meanwhile are on their way back."""
-        beats = now - self._beaten_at <= MAX_PAUSE
-        return beats and now - self._steady_since > DEAD_AFTER.total_seconds()
+        is_alive = now - self._renewed_at <= MAX_PAUSE
+        return is_alive and now - self._steady_since > DEAD_AFTER.total_seconds()
 
-    def retire(self):
+    def stop(self):
         """The process stops (sync): its visits end, with the cause."""
         if self.node is not None:
-            run_last_in_database(attendance.retire, self.node)
+            run_last_in_database(attendance.stop_node, self.node)
 
 
 def _begin():

@@ -63,7 +63,7 @@ class Hub:
             # Whoever asks for it may be cut off; all the room's sockets need it whole.
             await asyncio.shield(background.start(feed.start_over("epoch")))
         if socket.entry.epoch != feed.epoch:  # let in by the log before the restore
-            await socket.shut(Close.RESTART, _("The room starts anew."))
+            await socket.close_with(Close.RESTART, _("The room starts anew."))
             return None
         return await feed.welcome(socket, cursor)
 
@@ -78,27 +78,27 @@ class Hub:
             if not feed.sockets:
                 self._loop.call_later(KEEP_IDLE, self._drop_idle, feed)
 
-    async def shut_all(self, code: int, detail) -> None:
+    async def close_all(self, code: int, detail) -> None:
         async for socket in in_turns(self.sockets):
-            await socket.shut(code, detail)
+            await socket.close_with(code, detail)
 
-    async def send_all_away(self) -> None:
+    async def drain(self) -> None:
         """Have all pages come back later, group by group, as the process stops."""
         while sockets := list(self.sockets):
             random.shuffle(sockets)
             size = max(GROUP, len(sockets) // MAX_GROUPS)
             for start in range(0, len(sockets), size):
                 group = sockets[start : start + size]
-                await asyncio.gather(*(socket.send_away() for socket in group))
+                await asyncio.gather(*(socket.drain() for socket in group))
                 if start + size < len(sockets):
                     await asyncio.sleep(GROUP_EVERY * random.uniform(0.5, 1.5))
 
     async def _end_session(self, name: str, goes_on: bool = False) -> None:
         async for socket in in_turns(self._by_session.get(name, ())):
             if goes_on:  # under a new key, which the browser has by now
-                await socket.shut(Close.RESTART, _("Your session was renewed."))
+                await socket.close_with(Close.RESTART, _("Your session was renewed."))
             else:
-                await socket.shut(Close.SIGNED_OUT, _("You are signed out."))
+                await socket.close_with(Close.SIGNED_OUT, _("You are signed out."))
 
     # Feeds ----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How much one person may send, and how many may come in at a time."""
+"""How much one person may send, and how many sockets are admitted at a time."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ BURST = 2 * RATE
 FLOOD = -6 * RATE  # this far in debt is no mishap any more
 MAX_UNANSWERED = 32  # posts of one socket
 ENTERING = 100  # sockets that come in at the same time; half a batch of the writer
-MAX_IN_LINE = 5_000
+MAX_WAITING = 5_000
 
 
 class Bucket:
@@ -43,22 +43,22 @@ class Bucket:
         return (BURST - self._tokens) / RATE
 
 
-class Gate:
-    """Who comes back after a restart comes with everybody else: a few go in at a time,
-    the others stand in line, and who finds it too long is told to come again."""
+class AdmissionLimiter:
+    """Clients reconnect together after a restart: a few are admitted at a time, the
+    others wait, and once too many wait, one is told to try again."""
 
     def __init__(self):
         self._places = asyncio.Semaphore(ENTERING)
-        self.in_line = 0
+        self.waiting = 0
 
     @asynccontextmanager
-    async def passing(self):
-        """Come in, when it is one's turn. Raises Refused where too many wait."""
-        if self.in_line >= MAX_IN_LINE:
+    async def slot(self):
+        """Admit a socket, when it is its turn. Raises Refused where too many wait."""
+        if self.waiting >= MAX_WAITING:
             raise Refused("busy", _("Too many come at once. Try again in a moment."))
-        self.in_line += 1
+        self.waiting += 1
         try:
             async with self._places:
                 yield
         finally:
-            self.in_line -= 1
+            self.waiting -= 1

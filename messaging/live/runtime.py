@@ -9,9 +9,9 @@ from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
 from messaging import commands, database, metrics
-from messaging.live.heartbeat import Presence
+from messaging.live.heartbeat import Heartbeat
 from messaging.live.hub import Hub
-from messaging.live.limits import Bucket, Gate
+from messaging.live.limits import AdmissionLimiter, Bucket
 from messaging.live.loop_lag import LoopLag
 from messaging.rendering.pool import Pool
 from messaging.writing.queue import Writer
@@ -24,15 +24,15 @@ COMMANDS_AT_ONCE = 2  # of the database's threads
 
 
 class Runtime:
-    """The writer, the hub and the presence of this process, in its event loop."""
+    """The writer, the hub and the heartbeat of this process, in its event loop."""
 
     def __init__(self):
         self.loop = asyncio.get_running_loop()
         self.rendering = Pool()
         self.writer = Writer()
         self.hub = Hub()
-        self.presence = Presence(self.hub)
-        self.gate = Gate()
+        self.heartbeat = Heartbeat(self.hub)
+        self.admission_limiter = AdmissionLimiter()
         self.lag = LoopLag()
         self._acting = asyncio.Semaphore(COMMANDS_AT_ONCE)
         self.draining = False  # the process stops: nobody comes in any more
@@ -43,8 +43,8 @@ class Runtime:
         self._tasks = [
             self.loop.create_task(_keep_running(work))
             for work in (
-                self.presence.beat,
-                self.presence.sweep,
+                self.heartbeat.run,
+                self.heartbeat.sweep,
                 self.rendering.keep,
                 hub.poll,
                 hub.sweep_sessions,
@@ -69,7 +69,7 @@ class Runtime:
         """A socket comes in, when it is its turn. Raises Refused where it cannot."""
         if self.draining:
             raise Refused("try_later", _("The server restarts."))
-        async with self.gate.passing():
+        async with self.admission_limiter.slot():
             yield
 
     async def act(self, command, user, room_id):
@@ -81,7 +81,7 @@ class Runtime:
         """Stop in peace: nobody comes in any more, all pages are told to come back (to
         another process, or to the next of this one), and what waits is written."""
         self.draining = True
-        await self.hub.send_all_away()
+        await self.hub.drain()
         await self.writer.finish()
 
 
@@ -112,11 +112,11 @@ def current():
     return _current
 
 
-def retire():
+def stop():
     """The server has stopped: say so to the log (sync, without the event loop)."""
     if _current is None:
         return
     try:
-        _current.presence.retire()
+        _current.heartbeat.stop()
     except (TimeoutError, DatabaseError) as error:
         logger.warning("the others will find this process dead: %r", error)

@@ -32,10 +32,10 @@ class LiveSocket(Protocol):
     async def ready(self) -> bool:
         """Wait until most of what was sent is on its way; False once it has closed."""
 
-    async def shut(self, code: int, detail) -> None:
+    async def close_with(self, code: int, detail) -> None:
         """Close with a code, after a frame that says why."""
 
-    async def send_away(self) -> None:
+    async def drain(self) -> None:
         """Close because the process stops; the page connects again later."""
 
 

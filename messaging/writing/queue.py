@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 200
 MAX_WAITING = 5_000
 TRY_AGAIN = 1.0  # seconds
-THREADS_ASIDE = (
+THREADS_FOR_LOCKED = (
     2  # of the database executor's; so many locked rooms are waited for at a time
 )
 
@@ -59,9 +59,9 @@ class Writer:
 
     def __init__(self) -> None:
         self._visits: HeldVisits = {}
-        self._shared = Queue(self._visits, self._set_aside)
-        self._aside: dict[int, Aside] = {}  # {room's id: its queue}
-        self._turns = asyncio.Semaphore(THREADS_ASIDE)
+        self._shared = Queue(self._visits, self._give_own_queues)
+        self._locked_rooms: dict[int, LockedRoomQueue] = {}  # {room's id: its queue}
+        self._turns = asyncio.Semaphore(THREADS_FOR_LOCKED)
 
     async def write(self, request: WriteRequest):
         """Have the request written. Returns when it is committed; raises Refused, or
@@ -71,7 +71,7 @@ class Writer:
     def take(self, request: WriteRequest) -> asyncio.Future:
         """Put the request in its queue. A future of what `write` returns or raises;
         raises Refused where too much waits."""
-        queue = self._aside.get(request.room_id, self._shared)
+        queue = self._locked_rooms.get(request.room_id, self._shared)
         if len(queue) >= MAX_WAITING and request.is_repeated:
             raise Refused("busy", _("Too much is waiting. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
@@ -91,7 +91,7 @@ class Writer:
     @property
     def locked(self) -> int:
         """The number of rooms that somebody else keeps us waiting for."""
-        return sum(queue.draining is not None for queue in self._aside.values())
+        return sum(queue.draining is not None for queue in self._locked_rooms.values())
 
     async def finish(self) -> None:
         """Wait until all that was handed in is written."""
@@ -100,19 +100,21 @@ class Writer:
 
     @property
     def _queues(self) -> "list[Queue]":
-        return [self._shared, *self._aside.values()]
+        return [self._shared, *self._locked_rooms.values()]
 
-    def _set_aside(self, rooms: set[int]) -> None:
+    def _give_own_queues(self, rooms: set[int]) -> None:
         """Let what is for these rooms wait by itself, in its order."""
         logger.warning("%d rooms are locked by somebody else", len(rooms))
         for room_id in rooms:
-            forget = partial(self._aside.pop, room_id)
-            self._aside[room_id] = Aside(self._visits, self._turns, forget)
+            forget = partial(self._locked_rooms.pop, room_id)
+            self._locked_rooms[room_id] = LockedRoomQueue(
+                self._visits, self._turns, forget
+            )
         waiting, doubtful = self._shared.take(rooms)
         for one in waiting:
-            self._aside[one[0].room_id].add([one])
+            self._locked_rooms[one[0].room_id].add([one])
         for place in doubtful:
-            self._aside[place.room_id].add((), [place])
+            self._locked_rooms[place.room_id].add((), [place])
 
 
 class Queue:
@@ -191,7 +193,7 @@ class Queue:
         rooms = {room_id for _node_id, room_id in places}
         try:
             await run_in_database(
-                _unless_locked, rooms, attendance.disown, places, held
+                _unless_locked, rooms, attendance.close_unheld, places, held
             )
         except Locked:
             raise
@@ -205,7 +207,7 @@ class Queue:
         return True
 
 
-class Aside(Queue):
+class LockedRoomQueue(Queue):
     """The queue of one room whose lock somebody else holds. It takes turns with the
     others of its kind, and calls `forget` once it is written and the lock was free."""
 

@@ -159,7 +159,7 @@ class EnterRoom(PersonsRequest):
                 outcomes[request] = refused
             else:
                 allowed[request] = request._coming(standings)
-        visits = attendance.arrive(log, allowed.values())
+        visits = attendance.enter(log, allowed.values())
         for (request, coming), visit in zip(allowed.items(), visits, strict=True):
             head = log.head(request.room_id)
             outcomes[request] = Entry(visit.pk, coming.role, head, log.epoch)
@@ -174,7 +174,7 @@ class EnterRoom(PersonsRequest):
 
     def _coming(self, standings):
         role = standings[self.room_id, self.user.pk].role
-        return attendance.Coming(self.room_id, self.user, role, self.node_id)
+        return attendance.NewVisit(self.room_id, self.user, role, self.node_id)
 
     def note(self, outcome, held):
         if isinstance(outcome, Entry):
@@ -194,7 +194,7 @@ class ExitRoom(WriteRequest):
 
     @classmethod
     def store(cls, log, requests, standings):
-        attendance.depart(
+        attendance.close_visits(
             log, {request.visit_id: request.cause for request in requests}
         )
         return dict.fromkeys(requests)

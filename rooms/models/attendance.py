@@ -53,7 +53,7 @@ class NodeQuerySet(models.QuerySet):
         return self.filter(stopped_at__isnull=False, visits=None)
 
     def stop(self):
-        """They are no more; one that lives all the same finds out at its next beat."""
+        """Declare them dead; one that still runs finds out by its next renewal."""
         return self.update(stopped_at=Now())
 
 
@@ -79,8 +79,8 @@ class Node(models.Model):
     def __str__(self):
         return self.name
 
-    def beat(self):
-        """Say that this process lives; False if it was declared dead meanwhile."""
+    def renew(self):
+        """Say that this process runs; False if it was declared dead meanwhile."""
         mine = Node.objects.running().filter(pk=self.pk)
         return bool(mine.update(heartbeat=Now()))
 
@@ -166,8 +166,8 @@ class Visit(models.Model):
 SWEEP_LOCK = 0x0507_1CA1
 
 
-class Coming(NamedTuple):
-    """Somebody's socket opens a room."""
+class NewVisit(NamedTuple):
+    """The visit of a socket that enters a room."""
 
     room_id: int
     user: User
@@ -175,43 +175,43 @@ class Coming(NamedTuple):
     node_id: int
 
 
-def arrive(log, comings):
-    """Open a visit for each Coming; who was not here yet comes in.
+def enter(log, new_visits):
+    """Store each NewVisit; whoever was not present enters.
 
-    Returns the visits in the order of `comings`.
+    Returns the visits in the order of `new_visits`.
     """
-    here = _here({(coming.room_id, coming.user.pk) for coming in comings})
-    for coming in comings:
-        if (coming.room_id, coming.user.pk) not in here:
-            here.add((coming.room_id, coming.user.pk))
-            log.append(coming.room_id, Event.Kind.ENTER, coming.user, role=coming.role)
+    present = _present({(new.room_id, new.user.pk) for new in new_visits})
+    for new in new_visits:
+        if (new.room_id, new.user.pk) not in present:
+            present.add((new.room_id, new.user.pk))
+            log.append(new.room_id, Event.Kind.ENTER, new.user, role=new.role)
     return Visit.objects.bulk_create(
         Visit(
-            room_id=coming.room_id,
-            user=coming.user,
-            node_id=coming.node_id,
+            room_id=new.room_id,
+            user=new.user,
+            node_id=new.node_id,
             opened_at=log.now,
         )
-        for coming in comings
+        for new in new_visits
     )
 
 
-def depart(log, departures):
+def close_visits(log, causes):
     """Close visits, given as {visit_id: cause}; those already closed stay as they are.
 
-    Who leaves by signing out, with no page left, is gone at once; others after a grace.
+    Whoever signs out, with no page left, exits at once; others after a grace.
     """
-    visits = Visit.objects.open().filter(pk__in=departures)
+    visits = Visit.objects.open().filter(pk__in=causes)
     at_once = [
         (visit.room_id, visit.user)
         for visit in visits.select_related("user")
-        if departures[visit.pk] in WITHOUT_GRACE
+        if causes[visit.pk] in WITHOUT_GRACE
     ]
-    _close(visits, departures, log.now)
+    _close(visits, causes, log.now)
     settle(log, at_once)
 
 
-def disown(places, held):
+def close_unheld(places, held):
     """Close the open visits of some servers to some rooms, given as (node_id, room_id),
     but those whose ids are in `held`."""
     with writing(*{room_id for _node_id, room_id in places}) as log:
@@ -224,14 +224,14 @@ def disown(places, held):
         )
 
 
-def put_out(log, room_id, user, cause):
+def end_visits(log, room_id, user, cause):
     """Close all visits of a person to a room, and write that they left."""
     visits = Visit.objects.open().filter(room_id=room_id, user=user)
     visits.update(closed_at=Greatest("opened_at", log.now), cause=cause)
     settle(log, [(room_id, user)])
 
 
-def put_everybody_out(log, room_id, cause):
+def end_all_visits(log, room_id, cause):
     """Close all visits to a room, and write that everybody there left."""
     open_visits = Visit.objects.open().filter(room_id=room_id)
     open_visits.update(closed_at=Greatest("opened_at", log.now), cause=cause)
@@ -274,19 +274,19 @@ def sweep(within=math.inf):
     return left
 
 
-def retire(node):
+def stop_node(node):
     """Close the visits of a server process that stops, and stop it."""
     mine = Visit.objects.open().filter(node=node)
     rooms = set(mine.values_list("room_id", flat=True))
     try:
-        _retire(node, mine, rooms)
+        _stop_node(node, mine, rooms)
     except OperationalError as error:
         if not waited_in_vain(error):
             raise
-        _retire(node, mine, rooms - locked(rooms))  # a sweep comes to the others
+        _stop_node(node, mine, rooms - locked(rooms))  # a sweep comes to the others
 
 
-def _retire(node, mine, rooms):
+def _stop_node(node, mine, rooms):
     with writing(*rooms) as log:
         Node.objects.running().filter(pk=node.pk).stop()
         mine.filter(room_id__in=log.rooms).update(
@@ -344,7 +344,7 @@ def _open_or_closed_after(moment):
     return Q(closed_at=None) | Q(closed_at__gte=moment)
 
 
-def _here(pairs):
+def _present(pairs):
     visits = Visit.objects.unsettled().filter(
         room_id__in={room_id for room_id, _ in pairs},
         user_id__in={user_id for _, user_id in pairs},
@@ -372,9 +372,9 @@ def _last_closed(visits):
     return last
 
 
-def _close(visits, departures, now):
+def _close(visits, causes, now):
     by_cause = defaultdict(list)
-    for pk, cause in departures.items():
+    for pk, cause in causes.items():
         by_cause[cause].append(pk)
     for cause, pks in by_cause.items():
         closed_at = Greatest("opened_at", now)

@@ -223,8 +223,8 @@ def test_who_was_here_has_left_and_servers_find_themselves_unknown(
     assert Head.objects.get(room=talk).here == 0
     leave = talk.events.order_by("seq").last()
     assert (leave.kind, leave.actor, leave.data["cause"]) == ("leave", bob, "lost")
-    assert not node.beat()
-    assert not later.beat()
+    assert not node.renew()
+    assert not later.renew()
     assert not Visit.objects.unsettled().exists()
     assert faults() == []
 

@@ -241,7 +241,7 @@ def stood_still(server):
 def test_who_stops_or_is_not_among_the_living_is_not_ready():
     live = SimpleNamespace(
         draining=True,
-        presence=SimpleNamespace(node=None),
+        heartbeat=SimpleNamespace(node=None),
         lag=SimpleNamespace(worst=0.1),
         writer=SimpleNamespace(age=0.1),
     )

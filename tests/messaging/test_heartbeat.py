@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.models.functions import Now
 
-from messaging.live.heartbeat import Presence
+from messaging.live.heartbeat import Heartbeat
 from messaging.writing.requests import EnterRoom, write_batch
 from rooms.models import Node, Room
 from rooms.models.attendance import DEAD_AFTER, HEARTBEAT_EVERY
@@ -23,29 +23,29 @@ def beats(start, seconds):
     return [start + at for at in range(0, int(seconds) + 1, HEARTBEAT_EVERY)]
 
 
-def steady(presence, moments):
+def steady(heartbeat, moments):
     """Whether it may say so, after a heartbeat at each of these moments."""
     for now in moments:
-        presence._note_beat(now)
-        yield presence._is_steady(now)
+        heartbeat._note(now)
+        yield heartbeat._is_steady(now)
 
 
 @pytest.fixture
-async def presence():
-    return Presence(hub=None)
+async def heartbeat():
+    return Heartbeat(hub=None)
 
 
-async def test_who_has_just_come_waits_for_as_long_as_others_may_be_silent(presence):
-    *early, last = steady(presence, beats(1000, LONG_ENOUGH))
+async def test_who_has_just_come_waits_for_as_long_as_others_may_be_silent(heartbeat):
+    *early, last = steady(heartbeat, beats(1000, LONG_ENOUGH))
     assert not any(early)
     assert last
 
 
-async def test_who_was_cut_off_takes_nobody_for_dead_until_they_had_time(presence):
-    assert list(steady(presence, beats(1000, LONG_ENOUGH)))[-1]
+async def test_who_was_cut_off_takes_nobody_for_dead_until_they_had_time(heartbeat):
+    assert list(steady(heartbeat, beats(1000, LONG_ENOUGH)))[-1]
     back = 1000 + LONG_ENOUGH + DEAD_AFTER.total_seconds()
-    assert not presence._is_steady(back)  # and that is seen before the next heartbeat
-    *early, last = steady(presence, beats(back, LONG_ENOUGH))
+    assert not heartbeat._is_steady(back)  # and that is seen before the next heartbeat
+    *early, last = steady(heartbeat, beats(back, LONG_ENOUGH))
     assert not any(early)
     assert last
 

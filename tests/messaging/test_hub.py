@@ -43,7 +43,7 @@ class Reader(Received):
     async def ready(self):
         return self.closed is None
 
-    async def shut(self, code, detail):
+    async def close_with(self, code, detail):
         self.closed = int(code)
 
 
@@ -463,7 +463,7 @@ def test_reader_is_like_a_socket():
     for name in vars(Reader(SimpleNamespace(pk=1))):
         if name not in ("received", "closed"):
             assert hasattr(consumer, name)
-    assert callable(consumer.deliver) and callable(consumer.shut)
+    assert callable(consumer.deliver) and callable(consumer.close_with)
 
 
 async def test_who_is_put_out_before_they_are_here_does_not_read_on(
@@ -682,11 +682,11 @@ class InertReader(Reader):
     session_hash = "session"
     feed = None
 
-    async def shut(self, code, detail):
+    async def close_with(self, code, detail):
         self.closed = int(code)
 
 
-@pytest.mark.parametrize("by", ["shut_all", "session", "feed"])
+@pytest.mark.parametrize("by", ["close_all", "session", "feed"])
 async def test_closing_a_thousand_sockets_holds_the_loop_up_for_nobody(
     hub, feed, bob, by
 ):
@@ -695,9 +695,9 @@ async def test_closing_a_thousand_sockets_holds_the_loop_up_for_nobody(
         hub.enroll(tab)
         feed.sockets.add(tab)
     close = {
-        "shut_all": hub.shut_all,
+        "close_all": hub.close_all,
         "session": lambda *_: hub._end_session("session"),
-        "feed": feed._shut_all,
+        "feed": feed._close_all,
     }[by]
     work = asyncio.create_task(close(1012, ""))
     at_once, so_far = [], 0  # sockets closed while the loop did nothing else

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage
 from messaging.consumers import RoomsConsumer
 from messaging.live import limits, runtime
 from messaging.live.hub import Hub
-from messaging.live.limits import ENTERING, Gate
+from messaging.live.limits import ENTERING, AdmissionLimiter
 from messaging.models import Message
 from messaging.protocol import RETURN_WITHIN
 from messaging.writing.requests import PostMessage, write_batch
@@ -137,11 +137,11 @@ async def test_a_frozen_server_finds_itself_reaped_and_starts_anew(
 
 
 async def test_the_gate_lets_a_few_in_at_a_time():
-    gate, inside, most = Gate(), set(), 0
+    limiter, inside, most = AdmissionLimiter(), set(), 0
 
     async def come(nth):
         nonlocal most
-        async with gate.passing():
+        async with limiter.slot():
             inside.add(nth)
             most = max(most, len(inside))
             await asyncio.sleep(0.001)
@@ -149,19 +149,19 @@ async def test_the_gate_lets_a_few_in_at_a_time():
 
     await asyncio.gather(*(come(nth) for nth in range(3 * ENTERING)))
     assert most == ENTERING
-    assert gate.in_line == 0
+    assert limiter.waiting == 0
 
 
 async def test_who_finds_the_line_too_long_is_told_to_come_again(monkeypatch):
-    monkeypatch.setattr(limits, "MAX_IN_LINE", 2)
-    gate = Gate()
-    async with gate.passing(), gate.passing():
+    monkeypatch.setattr(limits, "MAX_WAITING", 2)
+    limiter = AdmissionLimiter()
+    async with limiter.slot(), limiter.slot():
         with pytest.raises(Refused) as refused:
-            async with gate.passing():
+            async with limiter.slot():
                 pass
         assert refused.value.code == "busy"
-    async with gate.passing():
-        assert gate.in_line == 1
+    async with limiter.slot():
+        assert limiter.waiting == 1
 
 
 async def test_who_asks_for_a_replay_and_does_not_read_keeps_nobody_out(

@@ -277,7 +277,7 @@ def patient(monkeypatch):
     """As in a server: for a lock one waits a second at most."""
     for name in (
         "messaging.writing.queue.write_batch",
-        "rooms.models.attendance.disown",
+        "rooms.models.attendance.close_unheld",
     ):
         monkeypatch.setattr(name, until_locked(import_string(name)))
 
@@ -324,15 +324,17 @@ async def test_a_locked_room_lets_only_its_own_wait(
     await sync_to_async(release)()
     await leaving
     assert (await say(writer, room, bob, "k"))[0] == 6
-    assert not writer._aside  # it shares the queue again
+    assert not writer._locked_rooms  # it shares the queue again
     visit = await Visit.objects.aget(pk=gone.visit_id)
     assert visit.cause == Cause.CLOSED
     await sync_to_async(assert_sound)()
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_locked_room_without_drafts_is_not_forgotten(room, bob, hold, patient):
-    """Aside nothing waits; and still the next request must not stop the others."""
+async def test_a_locked_room_without_requests_is_not_forgotten(
+    room, bob, hold, patient
+):
+    """Nothing waits in its queue; still the next request must not stop the others."""
     writer = Writer()
     free = await room_of(bob, "free")
     await sync_to_async(hold)(room)
@@ -379,7 +381,7 @@ async def test_of_two_locked_rooms_the_one_that_is_free_goes_on(
     held = asyncio.create_task(say(writer, room, bob, "k"))
     assert await is_quick(writer, other, bob, "o", "p", "q")
     await held
-    assert list(writer._aside) == [room.pk]
+    assert list(writer._locked_rooms) == [room.pk]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -432,7 +434,7 @@ async def test_a_doubt_that_cannot_be_settled_stops_no_queue(
     writer = Writer()
     with monkeypatch.context() as broken:
         broken.setattr("messaging.writing.queue.write_batch", store_and_fall_silent)
-        broken.setattr("rooms.models.attendance.disown", fail)
+        broken.setattr("rooms.models.attendance.close_unheld", fail)
         with pytest.raises(Unknown):
             await writer.write(EnterRoom(room.pk, alice, node.pk))
         await asyncio.sleep(0.1)

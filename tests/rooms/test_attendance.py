@@ -399,12 +399,12 @@ def test_a_visit_that_began_after_the_last_heartbeat_does_not_end_before_it_bega
 def test_a_server_that_was_declared_dead_finds_out_and_takes_nobody(
     room, bob, node, arrive
 ):
-    assert node.beat()
+    assert node.renew()
     silence(node)
-    assert node.beat()  # it was slow, nobody has noticed
+    assert node.renew()  # it was slow, nobody has noticed
     silence(node)
     attendance.sweep()
-    assert not node.beat()
+    assert not node.renew()
     (outcome,) = write_batch([EnterRoom(room.pk, bob, node.pk)])
     assert (outcome.code, lines(room)) == ("try_later", [])
     new = Node.objects.create(name=node.name)
@@ -417,20 +417,20 @@ def test_a_server_that_stops_closes_its_visits_and_no_others(
 ):
     arrive(bob)
     arrive(alice, at=other_node)
-    attendance.retire(node)
-    assert not node.beat()
-    assert other_node.beat()
+    attendance.stop_node(node)
+    assert not node.renew()
+    assert other_node.renew()
     causes = Visit.objects.order_by("pk").values_list("cause", flat=True)
     assert list(causes) == ["shutdown", ""]
     assert here(room) == ["bob", "alice"]
     pass_time(GRACE * 2)
     assert attendance.sweep() == 1
     assert lines(room)[2:] == [("bob", "shutdown")]
-    attendance.retire(node)  # once more does no harm
+    attendance.stop_node(node)  # once more does no harm
 
 
 def test_a_server_without_people_stops(node):
-    attendance.retire(node)
+    attendance.stop_node(node)
     assert not Node.objects.running().exists()
 
 
@@ -515,8 +515,8 @@ def test_who_comes_back_while_the_sweep_waits_has_not_left(
     with writing(room.pk) as log:
         threads, results = in_threads(lambda: attendance._sweep_room(room.pk), 1)
         wait_until(lambda: waiting() == 1)
-        coming = attendance.Coming(room.pk, bob, "member", node.pk)
-        attendance.arrive(log, [coming])
+        coming = attendance.NewVisit(room.pk, bob, "member", node.pk)
+        attendance.enter(log, [coming])
     threads[0].join(10)
     assert results == [0]
     assert lines(room) == [("bob", "enter")]

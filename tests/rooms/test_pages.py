@@ -33,8 +33,8 @@ def text(answer):
 
 def come_in(room, person, node):
     with writing(room.pk) as log:
-        coming = attendance.Coming(room.pk, person, room.role_of(person), node.pk)
-        attendance.arrive(log, [coming])
+        coming = attendance.NewVisit(room.pk, person, room.role_of(person), node.pk)
+        attendance.enter(log, [coming])
 
 
 # The first run ---------------------------------------------------------------------

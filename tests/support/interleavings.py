@@ -294,7 +294,7 @@ class SocketDouble(Received):
             await self.world.take_frame(self.name)
         return self.closed is None
 
-    async def shut(self, code, detail):
+    async def close_with(self, code, detail):
         self.closed = self.closed or int(code)
         self.world.hub.leave(self)
 
