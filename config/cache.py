@@ -31,7 +31,7 @@ class JSONSerializer:
             return None
 
 
-class Line:
+class Connection:
     """The process's connections to a Redis, and how it fares.
 
     After an error nobody asks Redis for a while: a page with ten lookups pays one
@@ -71,7 +71,7 @@ def line_to(servers):
     # would open its own connection.
     options = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
     client = RedisCacheClient(list(servers), serializer=JSONSerializer, **options)
-    return Line(client)
+    return Connection(client)
 
 
 class ForgivingRedisCache(RedisCache):

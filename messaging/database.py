@@ -3,7 +3,8 @@
 Neither the event loop nor asgiref's one shared thread ever waits for PostgreSQL, so a
 slow statement delays nobody but who asked for it. A thread keeps its connection from
 job to job: giving it back to the pool, with the check and set-up that follow, took a
-quarter of a transaction's time. A line that breaks costs one job, of unknown outcome.
+quarter of a transaction's time. A connection that breaks costs one job, whose outcome
+is unknown.
 """
 
 import asyncio
@@ -28,8 +29,8 @@ from messaging import metrics
 logger = logging.getLogger(__name__)
 
 THREADS = 6  # of the pool's connections; the others are for pages
-# The line is gone, whoever ended it. (InternalError: PostgreSQL, because this process
-# stood still in the middle of a transaction.)
+# The connection is gone, whoever ended it. (InternalError: PostgreSQL, because this
+# process stood still in the middle of a transaction.)
 LOST = InterfaceError, InternalError, OperationalError
 # PostgreSQL ends every statement after 3 s. One that is still at it now waits for an
 # answer that was lost on the way.
@@ -72,16 +73,16 @@ async def _run(threads, function, *args):
 
 def _work(asked, language, function, *args):
     metrics.DATABASE_WAIT.observe(time.monotonic() - asked)
-    line = connections[DEFAULT_DB_ALIAS]
+    connection = connections[DEFAULT_DB_ALIAS]
     try:
         speaking = translation.override(language, deactivate=True)
-        with speaking, line.execute_wrapper(_note):
+        with speaking, connection.execute_wrapper(_note):
             return function(*args)
     except LOST:
         connections.close_all()  # the next job begins with a fresh one
         raise
     finally:
-        _asked.pop(line, None)
+        _asked.pop(connection, None)
 
 
 def _note(execute, sql, params, many, context):
@@ -97,16 +98,16 @@ async def cut_hung_connections():
 
 
 def _cut_older_than(seconds):
-    for line, since in list(_asked.items()):
-        if time.monotonic() - since > seconds and line.connection:
-            _cut(line.connection)
+    for connection, since in list(_asked.items()):
+        if time.monotonic() - since > seconds and connection.connection:
+            _cut(connection.connection)
 
 
-def _cut(line):
-    """CloseSocket the socket under a connection that another thread waits on."""
+def _cut(connection):
+    """Shut down the socket under a connection that another thread waits on."""
     logger.warning("PostgreSQL has gone silent; connecting again")
     try:
-        with socket.socket(fileno=os.dup(line.fileno())) as under:
+        with socket.socket(fileno=os.dup(connection.fileno())) as under:
             under.shutdown(socket.SHUT_RDWR)
     except (OSError, psycopg.Error):
         pass  # it has ended by itself

@@ -7,7 +7,7 @@ import orjson
 from django.db import connection
 
 from messaging import protocol
-from messaging.protocol import LINE_COLUMNS, Line
+from messaging.protocol import EVENT_COLUMNS, EventFields
 from rooms.models import Event, Head, Installation, Membership, Room
 from rooms.models.log import reading, timestamp
 
@@ -26,10 +26,10 @@ class Record(NamedTuple):
     json: bytes
 
     @classmethod
-    def of(cls, line):
+    def of(cls, fields):
         # orjson's bytes keep the 4 KiB that it wrote them in; a copy has its own size.
-        json = bytes(memoryview(protocol.encode(protocol.event(line))))
-        return cls(line.seq, line.kind, json)
+        json = bytes(memoryview(protocol.encode(protocol.event(fields))))
+        return cls(fields.seq, fields.kind, json)
 
 
 class Snapshot(NamedTuple):
@@ -73,9 +73,9 @@ def reopening(room_id, user_ids):
     return opened, set(members.values_list("user_id", flat=True))
 
 
-def lines(events):
-    """The Lines of a queryset of events."""
-    return [Line(*row) for row in events.values_list(*LINE_COLUMNS)]
+def fields_of(events):
+    """The EventFields of a queryset of events."""
+    return [EventFields(*row) for row in events.values_list(*EVENT_COLUMNS)]
 
 
 def facts(room):
@@ -119,7 +119,7 @@ def records(room_id, first, last, *, around=None, size=PIECE_BYTES):
     around = first if around is None else around
     bounds = _bounds(room_id, first, last, around, size)
     events = Event.objects.of(room_id).between(*bounds)
-    return _fitting([Record.of(line) for line in lines(events)], around, size)
+    return _fitting([Record.of(fields) for fields in fields_of(events)], around, size)
 
 
 def _bounds(room_id, first, last, around, size):

@@ -121,8 +121,8 @@ def closed(code):
 
 
 def lost(code):
-    """A socket was closed by the other side, or by its line. Who is there may say any
-    of thousands of codes, ours among them."""
+    """A socket was closed by the other side, or its connection broke. A client may say
+    any of thousands of codes, ours among them."""
     _BY_THEM.get(code, _OTHER).inc()
 
 

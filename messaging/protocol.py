@@ -241,7 +241,7 @@ def _person(pk, name):
     return {"id": pk, "name": name}
 
 
-class Line(NamedTuple):
+class EventFields(NamedTuple):
     """An event with all that it shows. Flat: to make four models of each took most of
     the time of reading a page."""
 
@@ -272,26 +272,30 @@ class Line(NamedTuple):
         )
 
 
-# Where an event's row, and those it points to, hold the fields of its Line.
-LINE_COLUMNS = (
+# Where an event's row, and those it points to, hold the fields of its EventFields.
+EVENT_COLUMNS = (
     *("seq", "kind", "at", "about", "data"),
     *("actor_id", "actor__username", "target_id", "target__username"),
     *("text__body", "message__key", "message__body", "message__html"),
 )
 
 
-def event(line):
-    """A Line as it travels, as a dict."""
+def event(fields):
+    """A EventFields as it travels, as a dict."""
     return {
-        "seq": line.seq,
-        "kind": line.kind,
-        "at": timestamp(line.at),
-        **({"user": _person(line.actor_id, line.actor)} if line.actor_id else {}),
-        **({"target": _person(line.target_id, line.target)} if line.target_id else {}),
-        **({"about": line.about} if line.about is not None else {}),
-        **{name: line.data[name] for name in FIELDS.get(line.kind, ())},
-        **({TEXTS[line.kind]: _text(line)} if line.kind in TEXTS else {}),
-        **(_message(line) if line.kind == Event.Kind.MESSAGE else {}),
+        "seq": fields.seq,
+        "kind": fields.kind,
+        "at": timestamp(fields.at),
+        **({"user": _person(fields.actor_id, fields.actor)} if fields.actor_id else {}),
+        **(
+            {"target": _person(fields.target_id, fields.target)}
+            if fields.target_id
+            else {}
+        ),
+        **({"about": fields.about} if fields.about is not None else {}),
+        **{name: fields.data[name] for name in FIELDS.get(fields.kind, ())},
+        **({TEXTS[fields.kind]: _text(fields)} if fields.kind in TEXTS else {}),
+        **(_message(fields) if fields.kind == Event.Kind.MESSAGE else {}),
     }
 
 
@@ -305,11 +309,15 @@ FIELDS = {
 }
 
 
-def _text(line):
+def _named(field, pk, name):
+    return {field: _person(pk, name)} if pk else {}
+
+
+def _text(fields):
     """Of an event whose text was not moved beside it yet, what stands in its data."""
-    return line.data[TEXTS[line.kind]] if line.text is None else line.text
+    return fields.data[TEXTS[fields.kind]] if fields.text is None else fields.text
 
 
-def _message(line):
-    me = {"me": True} if line.data.get("me") else {}
-    return {"key": line.key, "html": line.html, "body": line.body, **me}
+def _message(fields):
+    me = {"me": True} if fields.data.get("me") else {}
+    return {"key": fields.key, "html": fields.html, "body": fields.body, **me}

@@ -88,7 +88,7 @@ class Moderation:
             return log.append(self.pk, Event.Kind.TOPIC, by, text=topic)
 
     def clear(self, by, reason=""):
-        """All lines so far are hidden, until the clear is taken back."""
+        """All events so far are hidden, until the clear is taken back."""
         reason = one_line(reason, MAX_REASON)
         with self._acting(by, Act.CLEAR) as log:
             event = log.append(

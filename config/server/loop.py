@@ -11,7 +11,7 @@ from twisted.internet.main import installReactor
 
 
 class Reactor(AsyncioSelectorReactor):
-    """Twisted's on asyncio, which also hears of the end of a line that was reset.
+    """Twisted's on asyncio, which also hears of the end of a connection that was reset.
 
     After an error on a descriptor uvloop calls its reader once more, and then never
     again (libuv stops watching it). That one read may still find words that came before
@@ -26,8 +26,8 @@ class Reactor(AsyncioSelectorReactor):
 
 
 def _has_failed(selectable):
-    line = getattr(selectable, "socket", None)
-    return line and line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    connection = getattr(selectable, "socket", None)
+    return connection and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def install():

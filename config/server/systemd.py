@@ -17,9 +17,9 @@ def tell(state):
         return
     if address.startswith("@"):  # Linux's abstract names
         address = "\0" + address[1:]
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-        line.setblocking(False)
-        line.sendto(state.encode(), address)
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.setblocking(False)
+        notify.sendto(state.encode(), address)
 
 
 def tell_while_alive():

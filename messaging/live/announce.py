@@ -7,7 +7,7 @@ at their next poll.
 from accounts.signals import session_ended
 from messaging.history import Record
 from messaging.live import runtime
-from messaging.protocol import Line
+from messaging.protocol import EventFields
 from rooms.signals import appended
 
 
@@ -18,7 +18,7 @@ def listen():
 
 def _grown(room_id, epoch, events, **_signal):
     if live := runtime.current():
-        records = [Record.of(Line.of(event)) for event in events]
+        records = [Record.of(EventFields.of(event)) for event in events]
         _tell(live, live.hub.grown, room_id, epoch, records)
 
 

@@ -73,7 +73,7 @@ class Heartbeat:
     def _is_steady(self, now):
         """Whether this process has beaten for as long as another may be silent. To one
         that was cut off from the database, everybody seems dead who was cut off, too;
-        and those who lost their line meanwhile are on their way back."""
+        and those who lost their connection meanwhile are on their way back."""
         is_alive = now - self._renewed_at <= MAX_PAUSE
         return is_alive and now - self._steady_since > DEAD_AFTER.total_seconds()
 

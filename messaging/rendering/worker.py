@@ -59,14 +59,14 @@ def serve(control):
         os.close(descriptor)
 
 
-def work(line):
+def work(connection):
     """Be a worker. Never returns."""
     for alarm in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(alarm, signal.SIG_DFL)
     try:
-        answer(line, "")  # ready
-        while (body := receive(line)) is not None:
-            answer(line, within_deadline(body))
+        answer(connection, "")  # ready
+        while (body := receive(connection)) is not None:
+            answer(connection, within_deadline(body))
     except OSError:
         pass  # the server is gone
     finally:
@@ -90,26 +90,26 @@ def alarms(processor, clock):
     signal.setitimer(signal.ITIMER_REAL, clock)
 
 
-def receive(line):
+def receive(connection):
     """The next text; None at the end."""
-    head = read(line, SIZE.size)
-    return head and read(line, *SIZE.unpack(head)).decode()
+    head = read(connection, SIZE.size)
+    return head and read(connection, *SIZE.unpack(head)).decode()
 
 
-def read(line, size):
+def read(connection, size):
     """So many bytes; None at the end."""
     data = b""
     while len(data) < size:
-        more = line.recv(size - len(data))
+        more = connection.recv(size - len(data))
         if not more:
             return None
         data += more
     return data
 
 
-def answer(line, html):
+def answer(connection, html):
     encoded = html.encode()
-    line.sendall(SIZE.pack(len(encoded)) + encoded)
+    connection.sendall(SIZE.pack(len(encoded)) + encoded)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def timestamp(moment):
 class Head(models.Model):
     """The two counters of a room: its log's highest number, and who many are in it.
 
-    They change with every line, so they have a narrow table of their own. Whoever
+    They change with every event, so they have a narrow table of their own. Whoever
     locks this row may write to the room's log; nobody else can.
     """
 
@@ -71,7 +71,7 @@ class EventQuerySet(models.QuerySet):
 
 
 class Event(models.Model):
-    """One line of a room's log: something happened, and this is its number."""
+    """One entry of a room's log: something happened, and this is its number."""
 
     class Kind(models.TextChoices):
         MESSAGE = "message", _("said something")

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def talk(room):
-    call_command("seed_demo", days=2, lines=20, stdout=io.StringIO())
+    call_command("seed_demo", days=2, messages=20, stdout=io.StringIO())
     return room
 
 
@@ -61,7 +61,7 @@ def test_a_dry_purge_tells_and_changes_nothing(past):
         "1 server processes without visits",
         "1 sign-ins that have run out",
         "1 security records older than 90 days",
-        "0 rooms deleted more than 30 days ago, with 0 lines",
+        "0 rooms deleted more than 30 days ago, with 0 events",
         "Nothing was changed. `--yes` does it.",
     ]
     assert contents(without=()) == before
@@ -119,7 +119,7 @@ def test_a_room_deleted_a_month_ago_is_removed_and_no_other(
     monkeypatch.setattr("rooms.purging.AT_ONCE", at_once)
     old, young = deleted("design", 31), deleted("garden", 29)
     lines = old.events.count()
-    told = f"1 rooms deleted more than 30 days ago, with {lines:,} lines"
+    told = f"1 rooms deleted more than 30 days ago, with {lines:,} events"
     assert rooms_told(purge()) == [told]
     before = contents()
     assert old.visits.count() and Message.objects.filter(event__room=old).count() > 14

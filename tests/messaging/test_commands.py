@@ -73,7 +73,7 @@ def test_what_makes_no_room_is_answered_in_a_sentence(words, sentence, room):
 
 
 def test_the_demo_is_made_once(db, client):
-    said = run("seed_demo", "--days", "2", "--lines", "20")
+    said = run("seed_demo", "--days", "2", "--messages", "20")
     assert Room.objects.count() == len(ROOMS)
     assert User.objects.count() == len(PEOPLE)
     # Two days of twenty messages, and who came and went.
@@ -96,7 +96,7 @@ def test_the_demo_is_made_once(db, client):
 def test_the_demo_leaves_what_is_there_alone(alice):
     maya = make_person("MAYA", password="correct horse battery")
     lobby = Room.objects.create_with_owner("Lobby", alice)
-    said = run("seed_demo", "--days", "1", "--lines", "1")
+    said = run("seed_demo", "--days", "1", "--messages", "1")
     assert lobby.events.count() == 1
     assert Room.objects.count() == len(ROOMS)
     maya.refresh_from_db()
@@ -108,7 +108,7 @@ def test_the_demo_leaves_what_is_there_alone(alice):
 @pytest.mark.parametrize("lines", [1, 3])
 @pytest.mark.parametrize("seed", range(2))
 def test_the_demo_is_sound_however_little_is_said(lines, seed, db):
-    run("seed_demo", "--days", "3", "--lines", str(lines), "--seed", str(seed))
+    run("seed_demo", "--days", "3", "--messages", str(lines), "--seed", str(seed))
     assert Message.objects.count() == len(ROOMS) * 3 * lines
     assert_sound()
     with connection.cursor() as cursor:
@@ -117,7 +117,7 @@ def test_the_demo_is_sound_however_little_is_said(lines, seed, db):
 
 
 def test_people_talk_on_in_the_rooms_of_the_demo(db, node):
-    run("seed_demo", "--days", "1", "--lines", "2")
+    run("seed_demo", "--days", "1", "--messages", "2")
     room = Room.objects.named("lobby").get()
     owner = room.memberships.get(role=Role.OWNER).user
     (entry,) = write_batch([EnterRoom(room.pk, owner, node.pk)])
@@ -131,8 +131,8 @@ def test_people_talk_on_in_the_rooms_of_the_demo(db, node):
     [
         ["--days", "0"],
         ["--days", "366"],
-        ["--lines", "0"],
-        ["--lines", "10001"],
+        ["--messages", "0"],
+        ["--messages", "10001"],
         ["--days", "-1"],
         ["--days", "x"],
         ["--seed", "x"],

@@ -508,7 +508,7 @@ def say_long(room, user, count):
     keys = [f"{random.getrandbits(64)}" for _nth in range(count)]
     seqs = write_batch([PostMessage(room.pk, user, key, "x" * 8_000) for key in keys])
     events = Event.objects.of(room.pk).between(seqs[0], seqs[-1])
-    return [Record.of(line) for line in history.lines(events)]
+    return [Record.of(fields) for fields in history.fields_of(events)]
 
 
 def size_of(records):

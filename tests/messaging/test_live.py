@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @sync_to_async
 def bodies(room):
     said = room.events.filter(kind="message").order_by("seq")
-    return [line.body for line in history.lines(said)]
+    return [fields.body for fields in history.fields_of(said)]
 
 
 @pytest.fixture

@@ -55,12 +55,12 @@ class Command(BaseCommand):
 
     def remove_rooms(self, yes):
         rooms = Room.everything.due()
-        lines = Event.objects.filter(room__in=rooms).count()
+        events = Event.objects.filter(room__in=rooms).count()
         self.stdout.write(
             f"{rooms.count():,} rooms deleted more than {KEPT_DELETED.days} days ago,"
-            f" with {lines:,} lines"
+            f" with {events:,} events"
         )
-        progress = Progress(self.stdout, "Removing", lines)
+        progress = Progress(self.stdout, "Removing", events)
         for room in rooms if yes else []:
             if not claim(room):
                 self.stdout.write(f"{room.name} is left: it is back, or in use.")

@@ -17,7 +17,7 @@ class Command(BaseCommand):
     def handle(self, *, faults, **options):
         if faults < 1:
             raise CommandError("--faults is 1 or more.")
-        # One snapshot for all questions: a line written meanwhile is no fault.
+        # One snapshot for all questions: an event written meanwhile is no fault.
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(

@@ -26,15 +26,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("--days", type=int, default=5, help="days of talk (5)")
         parser.add_argument(
-            "--lines", type=int, default=60, help="messages a room and day (60)"
+            "--messages", type=int, default=60, help="messages a room and day (60)"
         )
         parser.add_argument(
             "--seed", type=int, default=1, help="the same talk each time"
         )
 
-    def handle(self, *, days, lines, seed, **options):
-        if not (1 <= days <= 365 and 1 <= lines <= 10_000):
-            raise CommandError("--days is 1 to 365, and --lines 1 to 10000.")
+    def handle(self, *, days, messages, seed, **options):
+        if not (1 <= days <= 365 and 1 <= messages <= 10_000):
+            raise CommandError("--days is 1 to 365, and --messages 1 to 10000.")
         taken = set(Room.everything.values_list("slug", flat=True))
         rooms = [(name, topic) for name, topic in ROOMS if fold(name) not in taken]
         if not rooms:
@@ -44,8 +44,8 @@ class Command(BaseCommand):
         people = self._people(password)
         node = Node.objects.create(name="seed_demo", stopped_at=timezone.now())
         for number, (name, topic) in enumerate(rooms, start=1):
-            count = self._room(name, topic, people, node, days, lines)
-            self.stdout.write(f"{number}/{len(rooms)} {name}: {count} lines")
+            count = self._room(name, topic, people, node, days, messages)
+            self.stdout.write(f"{number}/{len(rooms)} {name}: {count} events")
         if self.made:
             names = ", ".join(person.username for person in self.made[:3])
             self.stdout.write(f"Sign in as {names} … with the password {password}")
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         self.made = list(made.values())
         return list((there | made).values())
 
-    def _room(self, name, topic, people, node, days, lines):
+    def _room(self, name, topic, people, node, days, count):
         owner, *others = self.dice.sample(people, k=self.dice.randint(5, len(people)))
         start = timezone.now().replace(hour=8, minute=0) - timedelta(days=days)
         with transaction.atomic():
@@ -77,40 +77,40 @@ class Command(BaseCommand):
                         room=room, user=person, role=role, joined_seq=event.seq
                     )
         for day in range(days):
-            self._day(room, [owner, *others], node, start + timedelta(days=day), lines)
+            self._day(room, [owner, *others], node, start + timedelta(days=day), count)
         room.head.refresh_from_db()
         return room.head.seq
 
-    def _day(self, room, people, node, start, lines):
+    def _day(self, room, people, node, start, count):
         """Everybody comes in at some time, they talk, everybody goes."""
         with writing(room.pk) as log:
             messages = []
             log.now = start + timedelta(minutes=self.dice.randint(1, 90))
             self.end = start + DAY
             here = {}
-            for _nth in range(lines):
-                self._pass_time(log, lines)
+            for _nth in range(count):
+                self._pass_time(log, count)
                 away = [person for person in people if person not in here]
                 if away and (len(here) < 2 or self.dice.random() < 0.08):
                     comer = self.dice.choice(away)
                     here[comer] = log.now
                     role = "owner" if comer == people[0] else "member"
                     log.append(room.pk, Event.Kind.ENTER, comer, role=role)
-                    self._pass_time(log, lines)
+                    self._pass_time(log, count)
                 speaker = self.dice.choice(list(here))
                 messages.append(self._message(log, room, speaker))
                 if len(here) > 3 and self.dice.random() < 0.05:
                     self._leave(log, room, node, here, self.dice.choice(list(here)))
             for person in list(here):
-                self._pass_time(log, lines)
+                self._pass_time(log, count)
                 self._leave(log, room, node, here, person)
             log.flush()
             for message in messages:
                 message.event_id = message.event.pk
             Message.objects.store(messages)
 
-    def _pass_time(self, log, lines):
-        pause = timedelta(seconds=self.dice.expovariate(lines / (8 * 3600)) + 1)
+    def _pass_time(self, log, count):
+        pause = timedelta(seconds=self.dice.expovariate(count / (8 * 3600)) + 1)
         log.now = min(log.now + pause, self.end)
 
     def _message(self, log, room, speaker):
