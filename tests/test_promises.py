@@ -174,8 +174,8 @@ def test_every_custom_property_in_use_is_defined():
 
 
 def test_what_all_pages_share_names_nobody():
-    """lines.html is kept for everybody who reads in one language."""
-    shared = (ROOT / "templates" / "messaging" / "lines.html").read_text()
+    """rows.html is kept for everybody who reads in one language."""
+    shared = (ROOT / "templates" / "messaging" / "rows.html").read_text()
     theirs = re.findall(
         r"\b(?:page|request|room|rooms|user|membership|may)\.\w+", shared
     )

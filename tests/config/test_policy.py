@@ -116,7 +116,7 @@ def test_after_signing_out_the_way_back_shows_nothing(page, sign_in, room, alice
     sign_in(alice)
     page.goto("/accounts/")
     page.goto("/rooms/lobby/")
-    expect(page.locator("#lines")).to_be_attached()
+    expect(page.locator("#rows")).to_be_attached()
     page.locator(".me-button").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/accounts/login/"))

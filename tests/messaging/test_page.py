@@ -15,12 +15,12 @@ from tests.support.fixtures import make_person
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 
 SCREEN = {"width": 1360, "height": 820}
-# All lines as a person sees them: what they say and who says it.
-LINES = """() => [...document.querySelectorAll("#lines .line")].map((line) => [
-    line.dataset.seq,
-    line.className,
-    line.innerText,
-    line.querySelector(".body")?.innerHTML,
+# All rows as a person sees them: what they say and who says it.
+ROWS = """() => [...document.querySelectorAll("#rows .row")].map((row) => [
+    row.dataset.seq,
+    row.className,
+    row.innerText,
+    row.querySelector(".body")?.innerHTML,
 ])"""
 
 
@@ -73,18 +73,18 @@ def say(page, text):
     page.keyboard.press("Enter")
 
 
-def line(page, text):
-    return page.locator("#lines .line", has_text=text)
+def row(page, text):
+    return page.locator("#rows .row", has_text=text)
 
 
 def shown(page):
-    return page.evaluate(LINES)
+    return page.evaluate(ROWS)
 
 
 def assert_equals_fresh_load(page):
     """Page + events = fresh load: what stands here is what a reload would show."""
     is_live(page)
-    expect(page.locator("#pending .line")).to_have_count(0)
+    expect(page.locator("#pending .row")).to_have_count(0)
     live = shown(page)
     fresh = page.context.new_page()
     fresh.goto(page.url)
@@ -110,13 +110,13 @@ def test_two_people_talk(visit, room, alice, bob):
     two = is_live(visit(bob, "/rooms/lobby/"))
     expect(one.locator("#here")).to_contain_text("bob")
     say(one, "hello **bob**")
-    expect(line(two, "hello bob").locator("strong")).to_have_text("bob")
+    expect(row(two, "hello bob").locator("strong")).to_have_text("bob")
     say(two, "hello alice")
     say(two, "and a second line")
-    expect(line(one, "hello alice")).to_have_class(re.compile("first"))
-    expect(line(one, "and a second line")).not_to_have_class(re.compile("first"))
-    expect(one.locator("#pending .line")).to_have_count(0)
-    expect(line(one, "hello bob")).to_have_count(1)
+    expect(row(one, "hello alice")).to_have_class(re.compile("first"))
+    expect(row(one, "and a second line")).not_to_have_class(re.compile("first"))
+    expect(one.locator("#pending .row")).to_have_count(0)
+    expect(row(one, "hello bob")).to_have_count(1)
     assert_equals_fresh_load(one)
     assert_equals_fresh_load(two)
 
@@ -127,28 +127,28 @@ def test_shift_enter_breaks_the_line(visit, room, alice):
     page.keyboard.press("Shift+Enter")
     page.locator("#say").press_sequentially("two")
     page.keyboard.press("Enter")
-    expect(line(page, "one").locator("br")).to_have_count(1)
+    expect(row(page, "one").locator("br")).to_have_count(1)
 
 
 def test_nothing_can_be_slipped_into_a_page(visit, room, alice, bob):
     one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
     is_live(one), is_live(two)
     say(two, "<img src=x onerror=document.title='caught'> [x](javascript:alert(1))")
-    expect(line(one, "<img src=x")).to_have_count(1)
+    expect(row(one, "<img src=x")).to_have_count(1)
     assert one.title() != "caught"
-    assert one.locator("#lines img, #lines [onerror]").count() == 0
-    assert one.locator("#lines a[href^=javascript]").count() == 0
+    assert one.locator("#rows img, #rows [onerror]").count() == 0
+    assert one.locator("#rows a[href^=javascript]").count() == 0
 
 
 def scroll_to_the_beginning(page):
     for _nth in range(30):
-        before = page.locator("#lines .line.said").count()
+        before = page.locator("#rows .row.message").count()
         page.locator("#timeline").evaluate("frame => frame.scrollTop = 0")
         page.wait_for_timeout(150)
         if page.locator("#beginning").is_visible():
             break
         page.wait_for_function(
-            "n => document.querySelectorAll('#lines .line.said').length > n"
+            "n => document.querySelectorAll('#rows .row.message').length > n"
             " || !document.querySelector('#beginning').hidden",
             arg=before,
         )
@@ -158,13 +158,13 @@ def scroll_to_the_beginning(page):
 def test_the_whole_history_by_scrolling_back(visit, room, alice):
     talk(room, alice, 300)
     page = is_live(visit(alice, "/rooms/lobby/"))
-    expect(line(page, "line 300").first).to_be_visible()
-    assert line(page, re.compile(r"line 1$")).count() == 0
+    expect(row(page, "line 300").first).to_be_visible()
+    assert row(page, re.compile(r"line 1$")).count() == 0
     scroll_to_the_beginning(page)
     seqs = [int(row[0]) for row in shown(page) if row[0]]
     assert seqs == list(range(1, seqs[-1] + 1))
     page.locator("#jump").click()
-    expect(line(page, "line 300").first).to_be_in_viewport()
+    expect(row(page, "line 300").first).to_be_in_viewport()
 
 
 def test_long_messages_load_by_scrolling_back_though_fewer_come_at_a_time(
@@ -190,17 +190,17 @@ def test_scrolling_back_keeps_the_place(visit, room, alice):
     seq, before = page.locator("#timeline").evaluate(
         """frame => {
             frame.scrollTop = 40
-            const lines = [...frame.querySelectorAll("#lines .said")]
+            const lines = [...frame.querySelectorAll("#rows .message")]
             const line = lines[3]
             return [line.dataset.seq, line.getBoundingClientRect().top]
         }"""
     )
     page.wait_for_function(
-        "seq => document.querySelectorAll('#lines .said')[3].dataset.seq !== seq",
+        "seq => document.querySelectorAll('#rows .message')[3].dataset.seq !== seq",
         arg=seq,
     )
     page.wait_for_timeout(500)
-    after = page.locator(f"#lines [data-seq='{seq}']").bounding_box()["y"]
+    after = page.locator(f"#rows [data-seq='{seq}']").bounding_box()["y"]
     assert abs(after - before) < 3
 
 
@@ -217,32 +217,32 @@ def test_the_line_is_lost_and_regained(visit, server, room, alice, bob):
     page = is_live(visit(alice, "/rooms/lobby/"))
     other = is_live(visit(bob, "/rooms/lobby/"))
     say(page, "before")
-    expect(line(other, "before")).to_have_count(1)
+    expect(row(other, "before")).to_have_count(1)
     page.context.set_offline(True)
     expect(page.locator("#status")).not_to_contain_text("Live", timeout=15_000)
     say(page, "typed while away")
-    expect(page.locator("#pending .line")).to_have_count(1)
+    expect(page.locator("#pending .row")).to_have_count(1)
     say(other, "said while away")
-    expect(line(other, "said while away")).to_have_count(1)
+    expect(row(other, "said while away")).to_have_count(1)
     page.context.set_offline(False)
     is_live(page)
     for reader in (page, other):
-        expect(line(reader, "typed while away")).to_have_count(1)
-        expect(line(reader, "said while away")).to_have_count(1)
+        expect(row(reader, "typed while away")).to_have_count(1)
+        expect(row(reader, "said while away")).to_have_count(1)
     assert_equals_fresh_load(page)
 
 
 def test_the_server_dies_and_comes_back(visit, server, room, alice):
     page = is_live(visit(alice, "/rooms/lobby/"))
     say(page, "before")
-    expect(line(page, "before")).to_have_count(1)
+    expect(row(page, "before")).to_have_count(1)
     server.kill()
     expect(page.locator("#status")).not_to_contain_text("Live", timeout=15_000)
     say(page, "into the void")
-    expect(page.locator("#pending .line")).to_have_count(1)
+    expect(page.locator("#pending .row")).to_have_count(1)
     server.start()
-    expect(line(page, "into the void")).to_have_count(1, timeout=40_000)
-    expect(page.locator("#pending .line")).to_have_count(0)
+    expect(row(page, "into the void")).to_have_count(1, timeout=40_000)
+    expect(page.locator("#pending .row")).to_have_count(0)
     assert_equals_fresh_load(page)
 
 
@@ -251,11 +251,11 @@ def test_what_was_not_sent_survives_a_reload(visit, room, alice):
     page.route_web_socket(re.compile("/ws/"), lambda socket: socket.close())
     page.reload()
     say(page, "kept")
-    expect(page.locator("#pending .line")).to_contain_text("kept")
+    expect(page.locator("#pending .row")).to_contain_text("kept")
     again = page.context.new_page()
     again.goto(page.url)
     page.close()
-    expect(line(again, "kept")).to_have_count(1, timeout=40_000)
+    expect(row(again, "kept")).to_have_count(1, timeout=40_000)
 
 
 def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
@@ -268,11 +268,11 @@ def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
     expect(one.locator("#kick-dialog")).to_contain_text(sentence)
     one.locator("#kick-field").fill("be nice")
     one.locator("#kick-dialog button[type=submit]").click()
-    expect(two.locator("#lines")).to_contain_text("be nice")
+    expect(two.locator("#rows")).to_contain_text("be nice")
     expect(two.locator("#banner")).to_be_visible()
     expect(two.locator("#banner a")).to_have_attribute("href", "/rooms/")
     expect(two.locator("#say")).to_have_value("what I was about to say")
-    expect(one.locator("#lines")).to_contain_text("put bob out")
+    expect(one.locator("#rows")).to_contain_text("put bob out")
     expect(one.locator("#here")).not_to_contain_text("bob")
     expect(two.locator("#banner")).to_contain_text("You can join again at")
     two.goto(two.url)
@@ -285,17 +285,17 @@ def test_a_clear_hides_and_a_restore_brings_back(visit, room, alice, bob):
     one, two = visit(alice, "/rooms/lobby/"), visit(bob, "/rooms/lobby/")
     is_live(one), is_live(two)
     say(one, "a secret")
-    expect(line(two, "a secret")).to_have_count(1)
+    expect(row(two, "a secret")).to_have_count(1)
     say(one, "/clear too much")
     for page in (one, two):
-        expect(line(page, "too much")).to_have_count(1)
-        expect(line(page, "a secret")).to_have_count(0)
-        expect(page.locator("#pending .line")).to_have_count(0)
+        expect(row(page, "too much")).to_have_count(1)
+        expect(row(page, "a secret")).to_have_count(0)
+        expect(page.locator("#pending .row")).to_have_count(0)
     expect(two.get_by_role("button", name="Take back")).to_have_count(0)
     assert_equals_fresh_load(two)
     one.get_by_role("button", name="Take back").click()
     for page in (one, two):
-        expect(line(page, "a secret")).to_have_count(1)
+        expect(row(page, "a secret")).to_have_count(1)
     assert_equals_fresh_load(two)
 
 
@@ -345,11 +345,11 @@ def test_a_command_is_answered_for_its_sender_alone(visit, room, alice, bob):
     is_live(one), is_live(two)
     say(two, "/dance")
     expect(two.locator(".notice")).to_contain_text("/dance")
-    expect(two.locator("#pending .line")).to_have_count(0)
+    expect(two.locator("#pending .row")).to_have_count(0)
     say(two, "/topic mine")
-    expect(two.locator("#pending .line")).to_contain_text("You may not do that here")
+    expect(two.locator("#pending .row")).to_contain_text("You may not do that here")
     two.get_by_role("button", name="Discard").click()
-    expect(two.locator("#pending .line")).to_have_count(0)
+    expect(two.locator("#pending .row")).to_have_count(0)
     assert one.locator(".notice").count() == 0
 
 
@@ -399,7 +399,7 @@ def test_a_tab_too_many_says_what_to_do_and_waits(visit, server, room, bob):
     assert len(opened) == 1
     expect(second.locator("#status")).to_contain_text("trying again in")
     say(first, "the first stays as it is")
-    expect(line(first, "the first stays as it is")).to_have_count(1)
+    expect(row(first, "the first stays as it is")).to_have_count(1)
     first.close()
     for _second in range(40):
         second.clock.run_for(1_000)
@@ -407,7 +407,7 @@ def test_a_tab_too_many_says_what_to_do_and_waits(visit, server, room, bob):
             break
     is_live(second)
     expect(banner).to_be_hidden()
-    expect(line(second, "the first stays as it is")).to_have_count(1)
+    expect(row(second, "the first stays as it is")).to_have_count(1)
     assert len(opened) == 2
 
 
@@ -442,7 +442,7 @@ def test_the_page_works_by_keyboard_alone(visit, room, alice):
     expect(page.locator("#say")).to_be_focused()
     page.keyboard.type("by keyboard")
     page.keyboard.press("Enter")
-    expect(line(page, "by keyboard")).to_have_count(1)
+    expect(row(page, "by keyboard")).to_have_count(1)
     page.locator(".skip").focus()
     expect(page.locator(".skip")).to_be_in_viewport()
     page.keyboard.press("Enter")

@@ -22,10 +22,10 @@ from rooms.rights import Role
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LINES = Path(__file__).parents[2] / "templates" / "messaging" / "lines.html"
-SEQS = "lines => lines.map(line => Number(line.dataset.seq))"
-DRAWN = """count => [...document.querySelectorAll("#lines [data-seq]")].slice(-count)
-    .map(line => [line.dataset.seq, line.classList[1], line.textContent])"""
+ROWS = Path(__file__).parents[2] / "templates" / "messaging" / "rows.html"
+SEQS = "rows => rows.map(row => Number(row.dataset.seq))"
+DRAWN = """count => [...document.querySelectorAll("#rows [data-seq]")].slice(-count)
+    .map(row => [row.dataset.seq, row.classList[1], row.textContent])"""
 IS_AT_END = """() => {
     const box = document.querySelector("#timeline")
     return box.scrollHeight - box.scrollTop - box.clientHeight < 2
@@ -98,15 +98,15 @@ class Tab:
         self.box.press("Enter")
 
     def said(self, text):
-        """The lines that say `text`, those without a number included."""
-        return self.page.locator(".said", has_text=text)
+        """The rows that say `text`, those without a number included."""
+        return self.page.locator(".message", has_text=text)
 
     def bodies(self):
-        return self.page.locator("#lines .said .body").all_inner_texts()
+        return self.page.locator("#rows .message .body").all_inner_texts()
 
     def numbers(self):
         """The numbers on screen; AssertionError if one is missing or doubled."""
-        seqs = self.page.eval_on_selector_all("#lines [data-seq]", SEQS)
+        seqs = self.page.eval_on_selector_all("#rows [data-seq]", SEQS)
         assert seqs == list(range(seqs[0], seqs[-1] + 1))
         return seqs
 
@@ -140,7 +140,7 @@ def enter(browser, serve):
 
 
 def equals_a_fresh_page(tab, enter, user, room):
-    """What has grown line by line looks as if it were loaded now."""
+    """What has grown row by row looks as if it were loaded now."""
     fresh = enter(user, room)
     count = min(len(tab.numbers()), len(fresh.numbers()))
     assert tab.page.evaluate(DRAWN, count) == fresh.page.evaluate(DRAWN, count)
@@ -311,7 +311,7 @@ def test_a_machine_that_slept_connects_anew(enter, room, alice, bob):
     assert one.browser_side is not before
 
 
-def test_an_event_of_a_newer_server_has_a_line_too(enter, room, alice):
+def test_an_event_of_a_newer_server_has_a_row_too(enter, room, alice):
     tab = enter(alice, room)
     head = tab.numbers()[-1]
     event = {"seq": head + 1, "kind": "poll", "at": "2026-11-22T14:00:00.000Z"}
@@ -336,7 +336,7 @@ def test_a_long_log_is_drawn_in_pieces_and_left_by_one_click(enter, room, alice)
         most = max(most, len(tab.numbers()))
     assert head > 1_000 > 800 > most
     tab.page.click("#jump")
-    expect(tab.page.locator(f"#lines [data-seq='{head}']")).to_be_attached()
+    expect(tab.page.locator(f"#rows [data-seq='{head}']")).to_be_attached()
     tab.numbers()
     assert tab.page.evaluate(IS_AT_END)
 
@@ -361,7 +361,7 @@ def test_what_came_while_nobody_looked_is_marked(enter, room, alice, bob):
     one, two = enter(alice, room), enter(bob, room)
     one.page.evaluate(SET_HIDDEN, True)
     two.say("unseen")
-    expect(one.page.locator("#lines .new + .said")).to_contain_text("unseen")
+    expect(one.page.locator("#rows .new + .message")).to_contain_text("unseen")
     assert one.page.title().startswith("(1)")
     one.page.evaluate(SET_HIDDEN, False)
     assert one.page.title().startswith("lobby")
@@ -405,15 +405,15 @@ def test_the_protocols_twins_agree(enter, room, alice):
 
 TOLD_APART = {Event.Kind.LEAVE, Event.Kind.ROLE}
 SENTENCES = [
-    *(f"line-{kind.value}" for kind in Event.Kind if kind not in TOLD_APART),
-    *(f"line-leave-{cause.value.replace(' ', '-')}" for cause in Cause),
+    *(f"row-{kind.value}" for kind in Event.Kind if kind not in TOLD_APART),
+    *(f"row-leave-{cause.value.replace(' ', '-')}" for cause in Cause),
     *(f"cause-{cause.value.replace(' ', '-')}" for cause in Cause),
-    *(f"line-role-{role.value}" for role in Role),
-    *("line-me", "line-unarchive", "line-kick-reason", "line-clear-reason"),
-    *("line-topic-none", "line-notice", "line-pending", "line-other"),
+    *(f"row-role-{role.value}" for role in Role),
+    *("row-me", "row-unarchive", "row-kick-reason", "row-clear-reason"),
+    *("row-topic-none", "row-notice", "row-pending", "row-other"),
 ]
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_every_kind_of_line_has_its_sentence(sentence):
-    assert f'<template id="{sentence}">' in LINES.read_text()
+def test_every_kind_of_row_has_its_sentence(sentence):
+    assert f'<template id="{sentence}">' in ROWS.read_text()

@@ -67,7 +67,7 @@ def test_by_the_button(room, alice, be, open_page):
     page.route_web_socket(re.compile("/ws/"), lambda socket: socket.close())
     page.reload()
     say(page, "never sent")
-    expect(page.locator("#pending .line")).to_have_count(1)
+    expect(page.locator("#pending .row")).to_have_count(1)
     page.locator("#say").fill("half a thought")
     page.wait_for_timeout(600)
     assert len(page.evaluate(KEPT)) == 2

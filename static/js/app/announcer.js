@@ -4,11 +4,11 @@ import { fromTemplate } from "rollcall/dom"
 const AT_ONCE = 3
 const FORGET = 20_000
 
-/** Reads what is new out to who listens to the page; old lines and one's own are not read. */
+/** Tells screen readers what is new; old messages and one's own are not read out. */
 export class Announcer {
   #region
   #user
-  #line = "connecting"
+  #connection = "connecting"
 
   constructor(region, user) {
     this.#region = region
@@ -22,16 +22,16 @@ export class Announcer {
     for (const { user, body } of said) this.#say("say-message", { name: user.name, body })
   }
 
-  /** Takes what the line does: only a loss is told, and the return from one. */
-  line({ name }) {
-    if (name === "waiting" && this.#line === "live") this.#say("say-lost")
-    if (name === "live" && this.#line === "waiting") this.#say("say-live")
-    if (["waiting", "live"].includes(name)) this.#line = name
+  /** Takes what the connection does: only a loss is told, and the return from one. */
+  connectionState({ name }) {
+    if (name === "waiting" && this.#connection === "live") this.#say("say-lost")
+    if (name === "live" && this.#connection === "waiting") this.#say("say-live")
+    if (["waiting", "live"].includes(name)) this.#connection = name
   }
 
   #say(id, slots) {
-    const line = fromTemplate(id, slots)
-    this.#region.append(line)
-    setTimeout(() => line.remove(), FORGET)
+    const sentence = fromTemplate(id, slots)
+    this.#region.append(sentence)
+    setTimeout(() => sentence.remove(), FORGET)
   }
 }

@@ -4,28 +4,28 @@ import { Acts } from "rollcall/acts"
 import { Announcer } from "rollcall/announcer"
 import { avatar } from "rollcall/avatar"
 import { Banner } from "rollcall/banner"
+import { BrowserStorage } from "rollcall/browser-storage"
 import { time } from "rollcall/clock"
+import { CommandHints } from "rollcall/command-hints"
 import { Composer } from "rollcall/composer"
 import { Connection } from "rollcall/connection"
 import { Controls } from "rollcall/controls"
 import { fill } from "rollcall/dom"
-import { Drawer } from "rollcall/drawer"
 import { EmojiPicker } from "rollcall/emoji"
-import { Head } from "rollcall/head"
-import { HeadCounts } from "rollcall/head-counts"
-import { Hints } from "rollcall/hints"
 import { History } from "rollcall/history"
 import { Jump } from "rollcall/jump"
-import { Log } from "rollcall/log"
+import { LogPages } from "rollcall/log-pages"
 import { Outbox } from "rollcall/outbox"
 import { freshPageData, pageData } from "rollcall/page-data"
 import { Panels } from "rollcall/panels"
 import { Pending } from "rollcall/pending"
 import { People } from "rollcall/people"
 import { Popover } from "rollcall/popover"
+import { PresentCounts } from "rollcall/present-counts"
 import { post, show } from "rollcall/protocol"
 import { Rights } from "rollcall/rights"
 import { Room } from "rollcall/room"
+import { RoomHeader } from "rollcall/room-header"
 import { Scroller } from "rollcall/scroller"
 import { Session } from "rollcall/session"
 import { Status } from "rollcall/status"
@@ -39,12 +39,12 @@ const byId = (id) => document.getElementById(id)
 const page = pageData()
 const { urls, you } = page
 const session = new Session(urls.session, you)
-const counts = new HeadCounts()
+const counts = new PresentCounts()
 
 for (const element of document.querySelectorAll("[data-my-avatar]")) avatar(you)(element)
 new Popover(byId("my-menu"))
 
-Drawer.keepOnly(you.id)
+BrowserStorage.keepOnly(you.id)
 
 if (page.room) openRoom()
 else openList()
@@ -63,10 +63,10 @@ function openList() {
 
 function openRoom() {
   // The log, and the piece of it on screen.
-  const log = new Log(urls.log)
-  const timeline = new Timeline(byId("lines"))
+  const log = new LogPages(urls.log)
+  const timeline = new Timeline(byId("rows"))
   const jump = new Jump(byId("jump"), () => room.toNewest())
-  const scroller = new Scroller(byId("timeline"), byId("lines"), () => (jump.isNeeded = !scroller.atEnd))
+  const scroller = new Scroller(byId("timeline"), byId("rows"), () => (jump.isNeeded = !scroller.atEnd))
   const history = new History({
     log,
     timeline,
@@ -79,7 +79,7 @@ function openRoom() {
 
   // What is typed, and has no number yet.
   const composer = new Composer(byId("composer"), {
-    drawer: new Drawer("draft", you.id, page.room.slug),
+    storage: new BrowserStorage("draft", you.id, page.room.slug),
     limit: page.limits.body,
     onsend: (body) => room.say(body),
   })
@@ -88,16 +88,16 @@ function openRoom() {
     edit: (key) => room.takeUp(key),
     discard: (key) => outbox.discard(key),
   })
-  const outbox = new Outbox(new Drawer("outbox", you.id, page.room.slug), {
+  const outbox = new Outbox(new BrowserStorage("outbox", you.id, page.room.slug), {
     send: ({ key, body }) => connection.send(post(key, body)),
-    onchange: () => scroller.keep(() => pending.draw(outbox.entries, timeline.lastLine)),
+    onchange: () => scroller.keep(() => pending.draw(outbox.entries, timeline.lastRow)),
   })
-  new Hints(byId("say"), byId("commands"))
+  new CommandHints(byId("say"), byId("commands"))
   new EmojiPicker(byId("emoji"), byId("emoji-grid"), (emoji) => composer.insert(emoji))
 
   // The room and its people.
   const rights = new Rights(page)
-  const head = new Head(
+  const header = new RoomHeader(
     { topic: byId("topic"), noTopic: byId("no-topic"), archived: byId("archived") },
     (archived) => (composer.isOpen = !archived),
   )
@@ -118,7 +118,7 @@ function openRoom() {
     people,
     rights,
     urls,
-    topic: () => head.topic,
+    topic: () => header.topic,
     onclose: () => composer.focus(),
   })
   new Panels([
@@ -126,7 +126,7 @@ function openRoom() {
     [byId("people"), "(min-width: 1041px)"],
   ])
 
-  // The line.
+  // The connection.
   const stream = new Stream(log, {
     onpage: (newest, passed) => room.page(newest, passed),
     onevents: (events) => room.events(events),
@@ -136,13 +136,13 @@ function openRoom() {
     session,
     cursor: () => stream.cursor,
     onframe: (frame) => room.frame(frame),
-    onstate: (state) => room.line(state),
+    onstate: (state) => room.connectionState(state),
   })
   const status = new Status(byId("status"), { onrenew: () => connection.renew() })
   const banner = new Banner(byId("banner"))
 
   const room = new Room(you, {
-    acts, announcer, banner, composer, connection, counts, freshPageData, head, history, jump,
+    acts, announcer, banner, composer, connection, counts, freshPageData, header, history, jump,
     outbox, people, rights, scroller, status, stream, timeline, unread,
     leave: () => location.replace(urls.rooms),
   })

@@ -14,14 +14,14 @@ export class Composer {
   #limit
   #onsend
 
-  constructor(form, { drawer, limit, onsend }) {
+  constructor(form, { storage, limit, onsend }) {
     this.#form = form
     this.#box = form.querySelector("textarea")
     this.#button = form.querySelector("[type=submit]")
     this.#count = form.querySelector("[data-count]")
     this.#limit = limit
     this.#onsend = onsend
-    this.#draft = new Draft(drawer, this.#box)
+    this.#draft = new Draft(storage, this.#box)
     this.#listen()
     this.#grow()
   }

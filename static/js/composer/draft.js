@@ -2,14 +2,14 @@ const PAUSE = 300
 
 /** What stands in the message box, kept while it is typed. */
 export class Draft {
-  #drawer
+  #storage
   #box
   #timer
 
-  constructor(drawer, box) {
-    this.#drawer = drawer
+  constructor(storage, box) {
+    this.#storage = storage
     this.#box = box
-    box.value ||= drawer.get("text") ?? ""
+    box.value ||= storage.get("text") ?? ""
     box.addEventListener("input", () => this.#soon())
     addEventListener("pagehide", () => this.save())
     document.addEventListener("visibilitychange", () => this.save())
@@ -17,8 +17,8 @@ export class Draft {
 
   save() {
     clearTimeout(this.#timer)
-    if (this.#box.value) this.#drawer.set("text", this.#box.value)
-    else this.#drawer.remove("text")
+    if (this.#box.value) this.#storage.set("text", this.#box.value)
+    else this.#storage.remove("text")
   }
 
   #soon() {

@@ -10,23 +10,23 @@ const ORPHANED = 30_000
  * typed, one at a time, and again with the same key until the server has answered.
  *
  * An entry is {key, body, at, state, doubt?, code?, detail?, seq?}. Its state is "waiting", "sent",
- * "failed" (refused: the person says what to do) or "stored" (its line is still to come); `doubt`
+ * "failed" (refused: the person says what to do) or "stored" (its event is still to come); `doubt`
  * means that it was sent and nobody can say what became of it.
  */
 export class Outbox {
-  #drawer
+  #storage
   #send
   #onchange
   #entries = []
   #timer = null
   #wait = FIRST_WAIT
 
-  constructor(drawer, { send, onchange }) {
-    this.#drawer = drawer
+  constructor(storage, { send, onchange }) {
+    this.#storage = storage
     this.#send = send
     this.#onchange = onchange
     this.#adopt(0)
-    drawer.onremove((key) => this.#drop((entry) => entry.key === key && entry.state !== "stored"))
+    storage.onremove((key) => this.#drop((entry) => entry.key === key && entry.state !== "stored"))
   }
 
   get entries() { return this.#entries }
@@ -37,13 +37,13 @@ export class Outbox {
     this.#pump()
   }
 
-  /** The line is there: all that waits goes out, and what another tab has left behind. */
+  /** The connection is live: all that waits goes out, and what another tab has left behind. */
   live() {
     this.#adopt(ORPHANED)
     this.#pump()
   }
 
-  /** The line is gone: nobody can say what became of what was on its way. */
+  /** The connection is gone: nobody can say what became of what was on its way. */
   lost() {
     this.#stop()
     for (const entry of this.#entries) if (entry.state === "sent") doubt(entry)
@@ -71,7 +71,7 @@ export class Outbox {
   retry(key) {
     const entry = this.#find(key)
     if (!this.#entries.some((other) => other !== entry && other.state === "sent")) this.#stop()
-    this.#drawer.remove(key)
+    this.#storage.remove(key)
     this.#keep(Object.assign(entry, {
       key: entry.code === "key_reused" ? newKey() : key,
       state: "waiting",
@@ -90,13 +90,13 @@ export class Outbox {
 
   #keep(entry) {
     if (!this.#entries.includes(entry)) this.#entries.push(entry)
-    this.#drawer.set(entry.key, entry)
+    this.#storage.set(entry.key, entry)
   }
 
   #drop(isGone) {
     const gone = this.#entries.filter(isGone)
     for (const { key, state } of gone) {
-      this.#drawer.remove(key)
+      this.#storage.remove(key)
       if (state === "sent") this.#stop()
     }
     this.#entries = this.#entries.filter((entry) => !gone.includes(entry))
@@ -105,8 +105,8 @@ export class Outbox {
 
   #adopt(age) {
     const known = new Set(this.#entries.map(({ key }) => key))
-    for (const name of this.#drawer.names()) {
-      const entry = known.has(name) ? null : this.#drawer.get(name)
+    for (const name of this.#storage.names()) {
+      const entry = known.has(name) ? null : this.#storage.get(name)
       if (entry && entry.at <= Date.now() - age) this.#entries.push(entry.state === "failed" ? entry : doubt(entry))
     }
     this.#entries.sort((a, b) => a.at - b.at)
@@ -124,7 +124,7 @@ export class Outbox {
 
   #taken(entry, { seq }) {
     this.#wait = FIRST_WAIT
-    this.#drawer.remove(entry.key)
+    this.#storage.remove(entry.key)
     Object.assign(entry, { seq, doubt: false, state: seq ? "stored" : "answered" })
   }
 

@@ -4,12 +4,12 @@ import { arrange, fromTemplate } from "rollcall/dom"
 
 const TOGETHER = 5 * 60_000
 
-/** The lines below the log: said here, and not yet numbered. */
+/** The rows below the timeline: messages that have no number yet. */
 export class Pending {
   #list
   #user
   #acts
-  #lines = new Map()
+  #rows = new Map()
 
   /** `acts`: {retry(key), edit(key), discard(key)}, as the buttons are named. */
   constructor(list, user, acts) {
@@ -19,32 +19,32 @@ export class Pending {
     list.addEventListener("click", ({ target }) => this.#click(target.closest("[data-pending]")))
   }
 
-  /** Draws the entries; `previous` is the line above them. */
+  /** Draws the entries; `previous` is the row above them. */
   draw(entries, previous) {
-    const lines = new Map(entries.map((entry) => [entry.key, this.#lines.get(entry.key) ?? this.#line(entry)]))
+    const rows = new Map(entries.map((entry) => [entry.key, this.#rows.get(entry.key) ?? this.#row(entry)]))
     entries.forEach((entry, index) => {
-      const line = lines.get(entry.key)
-      line.classList.toggle("first", index === 0 && !this.#follows(entry, previous))
-      tell(line, entry)
+      const row = rows.get(entry.key)
+      row.classList.toggle("first", index === 0 && !this.#follows(entry, previous))
+      tell(row, entry)
     })
-    this.#lines = lines
-    arrange(this.#list, [...lines.values()])
+    this.#rows = rows
+    arrange(this.#list, [...rows.values()])
     this.#list.hidden = !entries.length
   }
 
-  #line(entry) {
-    const line = fromTemplate("line-pending", {
+  #row(entry) {
+    const row = fromTemplate("row-pending", {
       avatar: avatar(this.#user),
       name: this.#user.name,
       at: time(new Date(entry.at)),
       body: entry.body,
     })
-    line.dataset.key = entry.key
-    return line
+    row.dataset.key = entry.key
+    return row
   }
 
   #follows({ at }, previous) {
-    return previous?.isSaid === true && previous.event.user.id === this.#user.id && at - previous.at < TOGETHER
+    return previous?.isMessage === true && previous.event.user.id === this.#user.id && at - previous.at < TOGETHER
   }
 
   #click(button) {
@@ -52,11 +52,11 @@ export class Pending {
   }
 }
 
-/** Says under a line how it stands with it. */
-function tell(line, { state, doubt, detail }) {
-  const standing = doubt && ["waiting", "sent"].includes(state) ? "unknown" : state
-  if (line.dataset.state === standing && state !== "failed") return
-  line.dataset.state = standing
-  const foot = ["unknown", "failed"].includes(standing) ? [fromTemplate(`pending-${standing}`, { detail })] : []
-  line.querySelector("[data-slot=state]").replaceChildren(...foot)
+/** Tells under a row what has become of its message. */
+function tell(row, { state, doubt, detail }) {
+  const delivery = doubt && ["waiting", "sent"].includes(state) ? "unknown" : state
+  if (row.dataset.state === delivery && state !== "failed") return
+  row.dataset.state = delivery
+  const foot = ["unknown", "failed"].includes(delivery) ? [fromTemplate(`pending-${delivery}`, { detail })] : []
+  row.querySelector("[data-slot=state]").replaceChildren(...foot)
 }

@@ -59,10 +59,10 @@ export class Connection {
     return true
   }
 
-  /** Gives the line up and connects again after a wait. */
+  /** Gives the socket up and connects again after a wait. */
   lose() { this.#closed(1006) }
 
-  /** Connects again at once, where a line is wanted: it may be dead without saying so. */
+  /** Connects again at once, unless it is over: a dead socket does not tell. */
   renew() {
     if (this.#isOver) return
     this.#forgive()
@@ -123,7 +123,7 @@ export class Connection {
     this.#timer = setTimeout(() => this.open(), wait)
   }
 
-  /** A line that held for a while begins its waits anew. */
+  /** After a connection that held for a while the waits begin anew. */
   #forgive() {
     if (this.isLive && Date.now() - this.#liveSince > STEADY) this.#failures = 0
   }

@@ -15,7 +15,7 @@ export class Controls {
     this.#onclose = onclose
     this.#roomMenu(urls, topic)
     this.#personMenu(urls, act, { people, rights })
-    byId("lines").addEventListener("click", ({ target }) => {
+    byId("rows").addEventListener("click", ({ target }) => {
       const button = target.closest("[data-act=restore]")
       if (button) act(urls.restore, { seq: button.closest("[data-seq]").dataset.seq })
     })

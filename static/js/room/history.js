@@ -5,7 +5,7 @@ const SLACK = 100
 
 /**
  * Which piece of the log is drawn: it grows at both ends as one scrolls, is cut at the far end when
- * it gets too long, and takes live lines as long as it reaches down to the newest.
+ * it gets too long, and takes live rows as long as it reaches down to the newest.
  */
 export class History {
   #log
@@ -32,7 +32,7 @@ export class History {
     }
   }
 
-  /** Whether the newest line is drawn. */
+  /** Whether the newest row is drawn. */
   get isComplete() { return (this.#timeline.last ?? this.#head) >= this.#head }
 
   /** Begins with the newest page. */
@@ -57,13 +57,13 @@ export class History {
     this.#show()
   }
 
-  /** Adds a line that is no event, for this person alone. */
+  /** Adds a row that is no event, for this person alone. */
   say(notice) {
     this.#timeline.append([notice])
     this.#scroller.toEnd()
   }
 
-  /** A new line may bring what an old one could not. */
+  /** A new connection may bring what the last one could not. */
   retry() {
     for (const end of ["older", "newer"]) if (this.#busy[end] === "failed") delete this.#busy[end]
     this.#show()

@@ -1,6 +1,6 @@
 import { number } from "rollcall/clock"
 
-/** The button down to the newest line, with the count of lines that came while reading above. */
+/** The button down to the newest row, with the count of rows that came while reading above. */
 export class Jump {
   #button
   #count

@@ -21,7 +21,7 @@ export const ERRORS = Object.freeze({
   try_later: "later",
 })
 
-/** What to do when the socket closes; a code that is not named means that the line was lost. */
+/** What to do when the socket closes; a code that is not named means that the connection was lost. */
 export const CLOSES = Object.freeze({
   1000: "lost",
   1001: "lost",

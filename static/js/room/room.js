@@ -17,9 +17,9 @@ export class Room {
 
   /** Begins with what the server wrote into the page. */
   start(page) {
-    const { head, people, stream, connection } = this.#parts
+    const { header, people, stream, connection } = this.#parts
     this.#keptOut = page.limits.kick * 1_000
-    head.start(page.room)
+    header.start(page.room)
     people.start(page)
     stream.start(page)
     connection.open()
@@ -47,11 +47,11 @@ export class Room {
 
   /** Takes events that have just happened. */
   events(events) {
-    const { scroller, history, head, people, announcer, unread, jump, status, stream } = this.#parts
+    const { scroller, history, header, people, announcer, unread, jump, status, stream } = this.#parts
     const wasAtEnd = scroller.atEnd
     history.take(events)
     this.drawn(events)
-    for (const part of [head, people, announcer, unread]) part.take(events)
+    for (const part of [header, people, announcer, unread]) part.take(events)
     if (!wasAtEnd) jump.add(events.filter(({ kind }) => kind === "message").length)
     if (events.some(({ kind, target }) => kind === "role" && target.id === this.#you.id)) this.#renewRights()
     const removal = events.find(({ kind, target }) => kind === "kick" && target.id === this.#you.id)
@@ -62,11 +62,11 @@ export class Room {
   /** Takes events that are drawn now, be they old or new. */
   drawn(events) { this.#parts.outbox.settle(events, this.#you) }
 
-  /** Takes what the line does. */
-  line(state) {
+  /** Takes what the connection does. */
+  connectionState(state) {
     const { status, announcer, outbox, history, banner, connection, counts } = this.#parts
     status.state = state
-    announcer.line(state)
+    announcer.connectionState(state)
     if (state.name !== "live") outbox.lost()
     switch (state.name) {
       case "live":
@@ -93,7 +93,7 @@ export class Room {
     await this.toNewest()
   }
 
-  /** Takes a line that could not be sent back into the box. */
+  /** Takes a message that could not be sent back into the box. */
   takeUp(key) {
     const { composer, outbox } = this.#parts
     composer.bring(outbox.entries.find((entry) => entry.key === key).body)
@@ -120,9 +120,9 @@ export class Room {
   }
 
   #welcome(frame) {
-    const { people, head, rights } = this.#parts
+    const { people, header, rights } = this.#parts
     people.start(frame)
-    head.start(frame.room)
+    header.start(frame.room)
     if (frame.you.role !== rights.role) this.#renewRights()
   }
 

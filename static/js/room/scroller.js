@@ -2,26 +2,26 @@ const NEAR = 48
 
 /**
  * Where a person is reading. At the end it stays at the end, whatever grows or shrinks; anywhere
- * else the line under their eyes stays where it is.
+ * else the row under their eyes stays where it is.
  */
 export class Scroller {
   #box
-  #lines
+  #rows
   #onmove
   #top = 0
   #atEnd = true
   #hasEnd = true
 
-  constructor(box, lines, onmove) {
+  constructor(box, rows, onmove) {
     this.#box = box
-    this.#lines = lines
+    this.#rows = rows
     this.#onmove = onmove
     box.addEventListener("scroll", () => this.#moved(), { passive: true })
     const sizes = new ResizeObserver(() => this.#hold())
     for (const element of [box, ...box.children]) sizes.observe(element)
   }
 
-  /** Whether the newest line is on screen. */
+  /** Whether the newest row is on screen. */
   get atEnd() { return this.#atEnd && this.#hasEnd }
 
   /** Whether the end of what is drawn is the end of the room, where one may stick. */
@@ -37,14 +37,14 @@ export class Scroller {
     this.#onmove()
   }
 
-  /** Makes a change to the lines and keeps the place. */
+  /** Makes a change to the rows and keeps the place. */
   keep(change) {
     if (this.atEnd) {
       change()
       return this.toEnd()
     }
     const anchor = this.#anchor()
-    // Its lower edge: a line that is drawn together with an older one loses its head.
+    // Its lower edge: a row that is drawn together with an older one loses its head.
     const before = anchor?.getBoundingClientRect().bottom
     change()
     if (!anchor?.isConnected || anchor.hidden) return
@@ -65,11 +65,11 @@ export class Scroller {
     if (this.atEnd) this.toEnd()
   }
 
-  /** The first line in view that no fold can take away. */
+  /** The first row in view that no fold can take away. */
   #anchor() {
     const top = this.#box.getBoundingClientRect().top
     const isBelow = (element) => element.getBoundingClientRect().bottom > top
-    const lines = [...this.#lines.children].filter((element) => element.dataset.seq && !element.hidden)
-    return lines.find((element) => !element.matches(".quiet") && isBelow(element)) ?? lines.find(isBelow)
+    const rows = [...this.#rows.children].filter((element) => element.dataset.seq && !element.hidden)
+    return rows.find((element) => !element.matches(".quiet") && isBelow(element)) ?? rows.find(isBelow)
   }
 }

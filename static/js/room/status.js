@@ -1,7 +1,7 @@
 import { number, seconds } from "rollcall/clock"
 import { fromTemplate } from "rollcall/dom"
 
-/** The state of the line, in the foot: live and how far, or away and for how long. */
+/** The state of the connection, in the foot: live and how far, or lost and until when. */
 export class Status {
   #element
   #renew

@@ -36,7 +36,7 @@ export class Stream {
     this.#held = null
     this.#epoch = page.epoch
     this.#last = page.events.at(-1)?.seq ?? page.head
-    // What came before the page's first line is not shown, but people came and went in it.
+    // What came before the page's first event is not shown, but people came and went in it.
     this.#onpage(page, held.filter(({ seq }) => seq < first))
     this.take(held)
   }
@@ -63,7 +63,7 @@ export class Stream {
     }
   }
 
-  /** A new line brings what is missing; a hole that is still there then needs a new page. */
+  /** A new connection brings what is missing; a hole that is still there then needs a new page. */
   #mend() {
     if (this.#holeAt === this.#last) return void this.reload()
     this.#holeAt = this.#last

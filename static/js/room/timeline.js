@@ -1,31 +1,31 @@
 import { day } from "rollcall/clock"
 import { fill, fromTemplate } from "rollcall/dom"
 import { Fold } from "rollcall/fold"
-import { Line } from "rollcall/line"
+import { Row } from "rollcall/row"
 
 const FOLDED_FROM = 3
 
 /**
- * The lines of a room on screen: one unbroken piece of its log, with days, groups and folds.
+ * The rows of a room on screen: one unbroken piece of its log, with days, groups and folds.
  *
- * First, older, newer and live lines all come in here, and all are drawn by Line. What stands
- * between the lines is worked out again wherever two lines become neighbours.
+ * First, older, newer and live rows all come in here, and all are drawn by Row. What stands
+ * between the rows is worked out again wherever two rows become neighbours.
  */
 export class Timeline {
   #list
-  #lines = []
+  #rows = []
   #taken = new Set()
 
   constructor(list) { this.#list = list }
 
-  get size() { return this.#lines.length }
-  get first() { return this.#lines.find((line) => line.seq)?.seq ?? null }
-  get last() { return this.#lines.findLast((line) => line.seq)?.seq ?? null }
-  get lastLine() { return this.#lines.at(-1) }
+  get size() { return this.#rows.length }
+  get first() { return this.#rows.find((row) => row.seq)?.seq ?? null }
+  get last() { return this.#rows.findLast((row) => row.seq)?.seq ?? null }
+  get lastRow() { return this.#rows.at(-1) }
 
   /** Begins anew with these events. */
   start(events) {
-    this.#lines = []
+    this.#rows = []
     this.#list.replaceChildren()
     this.append(events)
   }
@@ -35,10 +35,10 @@ export class Timeline {
     const last = this.last
     const next = events.filter(({ seq }) => !seq || seq > last)
     if (last && next[0]?.seq > last + 1) return
-    const lines = draw(next)
-    this.#list.append(...lines.map(({ element }) => element))
-    this.#lines.push(...lines)
-    this.#settle(this.#lines.length - lines.length, this.#lines.length)
+    const rows = draw(next)
+    this.#list.append(...rows.map(({ element }) => element))
+    this.#rows.push(...rows)
+    this.#settle(this.#rows.length - rows.length, this.#rows.length)
     this.#takeBack(events)
   }
 
@@ -47,65 +47,65 @@ export class Timeline {
     const first = this.first
     const before = events.filter(({ seq }) => seq < first)
     if (before.at(-1)?.seq < first - 1) return
-    const lines = draw(before)
-    this.#list.prepend(...lines.map(({ element }) => element))
-    this.#lines.unshift(...lines)
-    this.#settle(0, lines.length + 1)
+    const rows = draw(before)
+    this.#list.prepend(...rows.map(({ element }) => element))
+    this.#rows.unshift(...rows)
+    this.#settle(0, rows.length + 1)
     this.#takeBack(events)
   }
 
-  /** Takes the `count` oldest lines off. */
+  /** Takes the `count` oldest rows off. */
   dropFirst(count) {
-    this.#lines.splice(0, count).forEach(erase)
+    this.#rows.splice(0, count).forEach(erase)
     this.#settle(0, 1)
   }
 
-  /** Takes the `count` newest lines off. */
+  /** Takes the `count` newest rows off. */
   dropLast(count) {
-    this.#lines.splice(-count).forEach(erase)
-    this.#settle(this.#lines.length - 1, this.#lines.length)
+    this.#rows.splice(-count).forEach(erase)
+    this.#settle(this.#rows.length - 1, this.#rows.length)
   }
 
-  /** Draws the line between what was seen and what is new above the line numbered `seq`. */
+  /** Draws the mark between what was seen and what is new above the row numbered `seq`. */
   mark(seq) {
     this.unmark()
-    const line = this.#lines.find((each) => each.seq === seq)
-    if (!line) return
-    line.mark = fromTemplate("line-new")
-    ;(line.fold?.element ?? line.element).before(line.mark)
+    const row = this.#rows.find((each) => each.seq === seq)
+    if (!row) return
+    row.mark = fromTemplate("row-new")
+    ;(row.fold?.element ?? row.element).before(row.mark)
   }
 
   unmark() {
-    for (const line of this.#lines) {
-      line.mark?.remove()
-      line.mark = null
+    for (const row of this.#rows) {
+      row.mark?.remove()
+      row.mark = null
     }
   }
 
   /** Days have other names after midnight. */
   nameDays() {
-    for (const line of this.#lines) if (line.dayLine) nameDay(line.dayLine, line.at)
+    for (const row of this.#rows) if (row.dayRow) nameDay(row.dayRow, row.at)
   }
 
-  /** Works out what stands before and around the lines from `low` up to `high`. */
+  /** Works out what stands before and around the rows from `low` up to `high`. */
   #settle(low, high) {
-    for (let i = Math.max(low, 0); i < Math.min(high, this.#lines.length); i++) {
-      this.#group(this.#lines[i], this.#lines[i - 1])
+    for (let i = Math.max(low, 0); i < Math.min(high, this.#rows.length); i++) {
+      this.#group(this.#rows[i], this.#rows[i - 1])
     }
     this.#fold(low, high)
   }
 
-  #group(line, previous) {
-    if (line.isSaid) line.element.classList.toggle("first", !line.follows(previous))
-    if (line.day === previous?.day) dropDay(line)
-    else if (!line.dayLine) line.element.before((line.dayLine = nameDay(fromTemplate("line-day"), line.at)))
+  #group(row, previous) {
+    if (row.isMessage) row.element.classList.toggle("first", !row.follows(previous))
+    if (row.day === previous?.day) dropDay(row)
+    else if (!row.dayRow) row.element.before((row.dayRow = nameDay(fromTemplate("row-day"), row.at)))
   }
 
   #fold(low, high) {
     let start = this.#runStart(Math.max(low, 0))
-    while (start < Math.min(high, this.#lines.length)) {
+    while (start < Math.min(high, this.#rows.length)) {
       const end = this.#runEnd(start)
-      if (this.#lines[start].isQuiet) foldRun(this.#lines.slice(start, end))
+      if (this.#rows[start].isQuiet) foldRun(this.#rows.slice(start, end))
       start = end
     }
   }
@@ -116,13 +116,13 @@ export class Timeline {
   }
 
   #runEnd(index) {
-    do index++; while (index < this.#lines.length && this.#together(index))
+    do index++; while (index < this.#rows.length && this.#together(index))
     return index
   }
 
   #together(index) {
-    const [previous, line] = [this.#lines[index - 1], this.#lines[index]]
-    return line?.isQuiet && previous.isQuiet && line.day === previous.day
+    const [previous, row] = [this.#rows[index - 1], this.#rows[index]]
+    return row?.isQuiet && previous.isQuiet && row.day === previous.day
   }
 
   /** A clear that was taken back offers it no more. */
@@ -134,44 +134,44 @@ export class Timeline {
   }
 }
 
-/** One bad event never breaks the page: it gets a line that says so. */
+/** One bad event never breaks the page: it gets a row that says so. */
 function draw(events) {
   return events.map((event) => {
     try {
-      return new Line(event)
+      return new Row(event)
     } catch (fault) {
       console.error(fault)
-      return new Line({ seq: event.seq, at: event.at, kind: "other" })
+      return new Row({ seq: event.seq, at: event.at, kind: "other" })
     }
   })
 }
 
-function erase(line) {
-  dropDay(line)
-  line.mark?.remove()
-  line.element.remove()
-  if (line.fold?.element.isConnected) line.fold.dissolve()
+function erase(row) {
+  dropDay(row)
+  row.mark?.remove()
+  row.element.remove()
+  if (row.fold?.element.isConnected) row.fold.dissolve()
 }
 
-function dropDay(line) {
-  line.dayLine?.remove()
-  line.dayLine = null
+function dropDay(row) {
+  row.dayRow?.remove()
+  row.dayRow = null
 }
 
-function nameDay(dayLine, date) {
-  return fill(dayLine, { day: day(date) })
+function nameDay(dayRow, date) {
+  return fill(dayRow, { day: day(date) })
 }
 
 /** Folds a run of comings and goings, keeping a fold that stands there already. */
 function foldRun(run) {
-  const [kept, ...others] = new Set(run.map((line) => line.fold).filter(Boolean))
+  const [kept, ...others] = new Set(run.map((row) => row.fold).filter(Boolean))
   for (const fold of others) fold.dissolve()
   if (run.length < FOLDED_FROM) {
     kept?.dissolve()
-    for (const line of run) line.fold = null
+    for (const row of run) row.fold = null
     return
   }
   const fold = kept ?? new Fold()
-  for (const line of run) line.fold = fold
+  for (const row of run) row.fold = fold
   fold.hold(run)
 }

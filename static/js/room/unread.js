@@ -1,6 +1,6 @@
 import { number } from "rollcall/clock"
 
-/** What was said while nobody looked: a line in the log, a number in the title. */
+/** What was said while nobody looked: a mark in the timeline, a number in the title. */
 export class Unread {
   #timeline
   #user

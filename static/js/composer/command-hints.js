@@ -1,5 +1,5 @@
 /** While a command is being typed: which there are. Tab takes the chosen one. */
-export class Hints {
+export class CommandHints {
   #box
   #list
   #options

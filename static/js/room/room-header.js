@@ -1,5 +1,5 @@
 /** What the page says of the room itself: its topic, and whether it is archived. */
-export class Head {
+export class RoomHeader {
   #parts
   #room
   #onarchive

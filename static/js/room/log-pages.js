@@ -1,7 +1,7 @@
 const PATIENCE = 15_000
 
 /** A room's log by HTTP, a page at a time. Each answers the page, or throws. */
-export class Log {
+export class LogPages {
   #url
 
   constructor(url) { this.#url = url }

@@ -1,7 +1,7 @@
 import { number } from "rollcall/clock"
 
 /** How many people are in each room now, wherever a page says so: `[data-room] [data-here]`. */
-export class HeadCounts {
+export class PresentCounts {
   /** The slugs of the rooms that the page shows. */
   get rooms() { return [...new Set(this.#elements.map(({ dataset }) => dataset.room))] }
 

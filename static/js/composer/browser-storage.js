@@ -1,5 +1,5 @@
 /** What this browser keeps for a person in a room: each thing under a name of its own. */
-export class Drawer {
+export class BrowserStorage {
   #prefix
   #memory = new Map()
 

@@ -17,9 +17,9 @@ const SENTENCES = {
 }
 
 /** One event of the log as it is drawn; the timeline says what stands around it. */
-export class Line {
+export class Row {
   // What the timeline has put before it.
-  dayLine = null
+  dayRow = null
   fold = null
   mark = null
 
@@ -34,11 +34,11 @@ export class Line {
   get isComing() { return this.event.kind === "enter" }
   get isGoing() { return this.event.kind === "leave" }
   get isQuiet() { return this.isComing || this.isGoing }
-  get isSaid() { return this.event.kind === "message" && !this.event.me }
+  get isMessage() { return this.event.kind === "message" && !this.event.me }
 
-  /** Whether it is drawn together with the line before: same person, same day, within 5 minutes. */
+  /** Whether it is drawn together with the row before: same person, same day, within 5 minutes. */
   follows(previous) {
-    return this.isSaid && previous?.isSaid === true
+    return this.isMessage && previous?.isMessage === true
       && this.event.user.id === previous.event.user.id
       && this.day === previous.day
       && this.at - previous.at < TOGETHER
@@ -72,8 +72,8 @@ export class Line {
 }
 
 function templateOf(event) {
-  const id = `line-${SENTENCES[event.kind]?.(event) ?? event.kind}`
-  return hasTemplate(id) ? id : "line-other"
+  const id = `row-${SENTENCES[event.kind]?.(event) ?? event.kind}`
+  return hasTemplate(id) ? id : "row-other"
 }
 
 const lastSeen = (at, seen) => (slot) => {
