@@ -46,8 +46,9 @@ new Popover(byId("my-menu"))
 
 BrowserStorage.keepOnly(you.id)
 
-if (page.room) openRoom()
-else openList()
+const isTooOld = "tooOld" in document.documentElement.dataset // see old-browser.js
+if (page.room && !isTooOld) openRoom()
+if (!page.room) openList()
 
 function openList() {
   const connection = new Connection(urls.socket, {
