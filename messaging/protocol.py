@@ -281,17 +281,13 @@ EVENT_COLUMNS = (
 
 
 def event(fields):
-    """A EventFields as it travels, as a dict."""
+    """EventFields as they travel, as a dict."""
     return {
         "seq": fields.seq,
         "kind": fields.kind,
         "at": timestamp(fields.at),
-        **({"user": _person(fields.actor_id, fields.actor)} if fields.actor_id else {}),
-        **(
-            {"target": _person(fields.target_id, fields.target)}
-            if fields.target_id
-            else {}
-        ),
+        **_named("user", fields.actor_id, fields.actor),
+        **_named("target", fields.target_id, fields.target),
         **({"about": fields.about} if fields.about is not None else {}),
         **{name: fields.data[name] for name in FIELDS.get(fields.kind, ())},
         **({TEXTS[fields.kind]: _text(fields)} if fields.kind in TEXTS else {}),
@@ -307,6 +303,10 @@ FIELDS = {
     Event.Kind.ARCHIVE: ("archived",),
     Event.Kind.RESTORE: ("floor",),
 }
+
+
+def _named(field, pk, name):
+    return {field: _person(pk, name)} if pk else {}
 
 
 def _named(field, pk, name):
