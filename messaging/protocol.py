@@ -309,10 +309,6 @@ def _named(field, pk, name):
     return {field: _person(pk, name)} if pk else {}
 
 
-def _named(field, pk, name):
-    return {field: _person(pk, name)} if pk else {}
-
-
 def _text(fields):
     """Of an event whose text was not moved beside it yet, what stands in its data."""
     return fields.data[TEXTS[fields.kind]] if fields.text is None else fields.text
