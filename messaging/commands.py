@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from accounts.models import User
 from rooms.models import Room
+from rooms.moderation import find_person
 from rooms.rights import Refused
 
 
@@ -92,11 +92,3 @@ COMMANDS = {
     "kill": _kick,
     "clear": _clear,
 }
-
-
-def find_person(name):
-    """The person of that name, with or without an @ before it; Refused if none."""
-    person = User.objects.named(name.removeprefix("@")).first()
-    if person is None:
-        raise Refused("bad_field", _("There is nobody of that name."))
-    return person

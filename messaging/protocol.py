@@ -16,13 +16,13 @@ from django.utils.translation import gettext as _
 from messaging.models import MAX_BODY, MAX_KEY
 from rooms.models import Event
 from rooms.models.log import TEXTS, timestamp
+from rooms.numbers import read_number
 
 MAX_FRAME_IN = 64 * 1024
 MAX_FRAME_OUT = 256 * 1024
 MAX_HERE = 200  # people named in a welcome
 MAX_SHOWN = 100  # rooms whose counts a page can have kept up to date
 MAX_SLUG = 255
-MAX_SEQ = 2**63 - 1
 KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 
 TO_BROWSER = {"welcome", "events", "reset", "ack", "error", "notice", "rooms"}
@@ -121,9 +121,11 @@ def read_cursor(query):
 
 def read_seq(text, field):
     """A number of a log in decimal digits; BadFrame otherwise."""
-    if re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= MAX_SEQ:
-        return int(text)
-    raise BadFrame("bad_field", _("“%(field)s” is not a number.") % {"field": field})
+    number = read_number(text)
+    if number is None:
+        detail = _("“%(field)s” is not a number.")
+        raise BadFrame("bad_field", detail % {"field": field})
+    return number
 
 
 def _post(frame):

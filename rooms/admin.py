@@ -18,7 +18,10 @@ from rooms.forms import RoomNameField, TopicField
 from rooms.models import Event, Membership, Node, Room, Visit
 from rooms.models.log import TEXTS
 from rooms.moderation import KEPT_DELETED, MAX_REASON
+from rooms.numbers import read_number
 from rooms.rights import Refused, Role
+
+MAX_PAGES = 999_999  # that can be asked for by number
 
 
 class ReasonForm(ActionForm):
@@ -64,9 +67,8 @@ class UncountedAdmin(admin.ModelAdmin):
 
     def get_paginator(self, request, *args, **kwargs):
         paginator = super().get_paginator(request, *args, **kwargs)
-        page = request.GET.get("p", "")
-        is_number = page.isdecimal() and len(page) < 7
-        paginator.number = max(1, int(page)) if is_number else 1
+        page = read_number(request.GET.get("p", ""), MAX_PAGES)
+        paginator.number = max(1, page or 1)
         return paginator
 
 

@@ -7,7 +7,8 @@ from accounts.forms import PersonForm
 from accounts.models import User
 from accounts.names import NameField, fold, skeleton, validate_chosen_name
 from rooms.models import Installation, Room
-from rooms.moderation import MAX_TOPIC, one_line
+from rooms.moderation import MAX_TOPIC, find_person, one_line
+from rooms.numbers import read_number
 from rooms.rights import Refused
 from rooms.setup_code import is_needed, is_setup_code
 
@@ -49,6 +50,69 @@ class RoomForm(forms.Form):
 
     name = RoomNameField(label=_("Name"))
     topic = TopicField(label=_("Topic"))
+
+
+# Acts ---------------------------------------------------------------------------------
+# What is missing is empty, and for the verb to judge: it is the same for a command.
+
+
+class PersonNameField(forms.CharField):
+    """The name of a person there is; Refused otherwise."""
+
+    def clean(self, value):
+        return find_person(super().clean(value))
+
+
+class SeqField(forms.CharField):
+    """The number of an event; Refused otherwise."""
+
+    def clean(self, value):
+        seq = read_number(super().clean(value))
+        if seq is None:
+            raise Refused("bad_field", _("“seq” is not a number."))
+        return seq
+
+
+class TextField(forms.CharField):
+    """Any text."""
+
+    def __init__(self):
+        super().__init__(required=False, strip=False)
+
+
+class ActForm(forms.Form):
+    """What an act takes besides its room; the fields are arguments of its view."""
+
+    def read(self):
+        """{name: value}; raises Refused."""
+        if not self.is_valid():
+            raise Refused("bad_field", next(iter(self.errors.values()))[0])
+        return self.cleaned_data
+
+
+class KickForm(ActForm):
+    user = PersonNameField(required=False)
+    reason = TextField()
+
+
+class RoleForm(ActForm):
+    user = PersonNameField(required=False)
+    role = TextField()
+
+
+class TopicForm(ActForm):
+    topic = TextField()
+
+
+class ClearForm(ActForm):
+    reason = TextField()
+
+
+class RestoreForm(ActForm):
+    seq = SeqField(required=False)
+
+
+# A new installation -------------------------------------------------------------------
 
 
 class WelcomeForm(PersonForm):

@@ -2,6 +2,8 @@
 
 from django.conf import settings
 
+from rooms.numbers import read_number
+
 COOKIE = "last_room"
 A_YEAR = 365 * 86_400  # seconds
 
@@ -19,6 +21,4 @@ def remember(response, room):
 
 def recall(request):
     """The id of the room, or None. A cookie can hold anything."""
-    text = request.COOKIES.get(COOKIE, "")
-    is_id = text.isascii() and text.isdigit() and len(text) < 19
-    return int(text) if is_id else None
+    return read_number(request.COOKIES.get(COOKIE, ""))

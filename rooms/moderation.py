@@ -199,3 +199,11 @@ def one_line(text, limit):
         detail = gettext("At most %(limit)s characters.")
         raise Refused("too_long", detail % {"limit": limit})
     return text
+
+
+def find_person(name):
+    """The person of that name, with or without an @ before it; Refused if none."""
+    person = User.objects.named(name.removeprefix("@")).first()
+    if person is None:
+        raise Refused("bad_field", gettext("There is nobody of that name."))
+    return person

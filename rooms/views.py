@@ -18,9 +18,18 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from accounts.models import User
 from rooms import directory, last_room
-from rooms.forms import RoomForm, WelcomeForm, is_new
+from rooms.forms import (
+    ActForm,
+    ClearForm,
+    KickForm,
+    RestoreForm,
+    RoleForm,
+    RoomForm,
+    TopicForm,
+    WelcomeForm,
+    is_new,
+)
 from rooms.models import Event, Room
 from rooms.models.room import COUNTED_MEMBERS
 from rooms.rights import Refused
@@ -99,25 +108,30 @@ def create(request):
 # Acts: docs/PROTOCOL.md, "Acts by HTTP" ----------------------------------------------
 
 
-def act(view):
-    """A form of a room's page. `view(request, room)` does it and returns the event."""
+def act(form=ActForm):
+    """A form of a room's page. `view(request, room, **fields)` does it and returns the
+    event."""
 
-    @require_POST
-    @wraps(view)
-    def wrapped(request, slug):
-        answer = _answer_json if _wants_json(request) else _answer_page
-        if not request.user.is_authenticated:
-            return answer(request, slug, refused=SIGNED_OUT)
-        try:
-            return answer(request, slug, event=view(request, find_room(slug)))
-        except Refused as refused:
-            return answer(request, slug, refused=refused)
-        except Http404:
-            if not _wants_json(request):
-                raise
-            return answer(request, slug, refused=NO_SUCH_ROOM)
+    def decorate(view):
+        @require_POST
+        @wraps(view)
+        def wrapped(request, slug):
+            answer = _answer_json if _wants_json(request) else _answer_page
+            if not request.user.is_authenticated:
+                return answer(request, slug, refused=SIGNED_OUT)
+            try:
+                room, fields = find_room(slug), form(request.POST).read()
+                return answer(request, slug, event=view(request, room, **fields))
+            except Refused as refused:
+                return answer(request, slug, refused=refused)
+            except Http404:
+                if not _wants_json(request):
+                    raise
+                return answer(request, slug, refused=NO_SUCH_ROOM)
 
-    return wrapped
+        return wrapped
+
+    return decorate
 
 
 SIGNED_OUT = Refused("signed_out", gettext_lazy("You are signed out."))
@@ -153,52 +167,41 @@ def _answer_page(request, slug, event=None, refused=None):
     return redirect(page)
 
 
-@act
+@act()
 def join(request, room):
     return room.admit(request.user)
 
 
-@act
+@act()
 def leave(request, room):
     return room.part(request.user)
 
 
-@act
-def kick(request, room):
-    return room.kick(_person(request), request.user, request.POST.get("reason", ""))
+@act(KickForm)
+def kick(request, room, user, reason):
+    return room.kick(user, request.user, reason)
 
 
-@act
-def role(request, room):
-    return room.give_role(_person(request), request.POST.get("role", ""), request.user)
+@act(RoleForm)
+def role(request, room, user, role):
+    return room.give_role(user, role, request.user)
 
 
-@act
-def topic(request, room):
-    return room.set_topic(request.POST.get("topic", ""), request.user)
+@act(TopicForm)
+def topic(request, room, topic):
+    return room.set_topic(topic, request.user)
 
 
-@act
-def clear(request, room):
-    return room.clear(request.user, request.POST.get("reason", ""))
+@act(ClearForm)
+def clear(request, room, reason):
+    return room.clear(request.user, reason)
 
 
-@act
-def restore(request, room):
-    seq = request.POST.get("seq", "")
-    if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
-        raise Refused("bad_field", _("“seq” is not a number."))
-    return room.restore(int(seq), request.user)
+@act(RestoreForm)
+def restore(request, room, seq):
+    return room.restore(seq, request.user)
 
 
-@act
+@act()
 def delete_room(request, room):
     return room.delete_room(request.user)
-
-
-def _person(request):
-    name = request.POST.get("user", "").removeprefix("@")
-    person = User.objects.named(name).first()
-    if person is None:
-        raise Refused("bad_field", _("There is nobody of that name."))
-    return person
