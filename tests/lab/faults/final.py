@@ -47,6 +47,7 @@ def dump(environment):
 def _dump():
     from django.db import connection, transaction
 
+    from messaging import check_log
     from rooms.models import Installation, Room
 
     with transaction.atomic(), connection.cursor() as cursor:
@@ -54,6 +55,9 @@ def _dump():
         return {
             "epoch": Installation.current().epoch,
             "rooms": {room.slug: _room(room) for room in Room.objects.with_heads()},
+            "check_log": [
+                found for rule in check_log.RULES for found in check_log.faults(rule, 5)
+            ],
         }
 
 

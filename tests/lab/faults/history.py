@@ -23,7 +23,8 @@ The run
 What clients do; each but `invoke` may be missing. `op` is send, join, leave, kick or
 logout; `key` names what is sent, `act` (from `name_act`) any other act.
     invoke    client, conn, user, room, op, key | act, body (digest; of a send), of (a
-              name; of a kick): somebody wants it. Once for each
+              name; of a kick), session (that ends; of a logout): somebody wants it.
+              Once for each
     send      client, conn, key: it goes over this line, for the first time or again
     ok        client, conn, room, op, key | act, seq (None where nothing had to be
               done): acknowledged
@@ -33,8 +34,8 @@ logout; `key` names what is sent, `act` (from `name_act`) any other act.
               unknown, or not now; it may be repeated
 
 What clients see
-    dial      client, conn, user, room, after (seq), epoch: a socket with this cursor;
-              both None without one
+    dial      client, conn, user, room, after (seq), epoch, session (a digest): a
+              socket with this cursor; both None without one
     welcome   client, conn, room, epoch, head
     recv      client, conn, room, epoch (of the welcome), events [[seq, digest], …],
               markers [secrets found in the frame]
@@ -42,7 +43,8 @@ What clients see
               frame that has markers in it
     reset     client, conn, room, reason, head
     hole      client, conn, room, last: the page saw a number missing
-    page      client, conn, room, epoch, last, events, markers: loaded by HTTP anew
+    page      client, conn, user, room, epoch, last, events, markers, began (ns: when
+              it was asked for): loaded by HTTP anew
     stall     client: it reads nothing from now on
     unstall   client
     close     client, conn, room, code
@@ -58,7 +60,8 @@ The end
     dump      why ("restore" | "end"), epoch, rooms {slug: {head (the counter), events
               [[seq, kind, actor, target, cause, key, body, digest], …] of the whole log
               (names; None where there is none; `body` is a digest, of messages),
-              members [names], here [names: unsettled visits in the database]}}
+              members [names], here [names: unsettled visits in the database]}},
+              check_log [[room, seq, what], …]: what `manage.py check_log` would find
     present   rooms {slug: [names]}: who truly has a live socket; taken with the dump
     state     client, user, room, epoch, last, live, member (by the database), same
               (whether what the page built from events is what a new page shows), why

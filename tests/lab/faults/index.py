@@ -83,6 +83,7 @@ class ClientOperation:
     kind: str
     body: str | None
     of: str | None
+    session: str | None = None  # of its browser; of a logout, the one that ends
     sends: list = field(default_factory=list)  # [(t, conn)]
     answers: list = field(default_factory=list)  # [(t, "ok" | "fail" | "info")]
     oks: list = field(default_factory=list)  # [(t, generation of the line, seq)]
@@ -141,6 +142,27 @@ class Leg:
         return self.times[nth] if nth < len(self.lasts) else None
 
 
+class Reset(NamedTuple):
+    """`seen` is the number that its page was at, `head` where it has to go on;
+    `at_once` is whether it came before any event of its socket."""
+
+    t: int
+    reason: str
+    seen: int
+    head: int
+    at_once: bool
+
+
+class PageRead(NamedTuple):
+    """The newest page of a log, as somebody got it by HTTP; `last` is its head."""
+
+    began: int
+    user: str
+    room: str
+    generation: int
+    last: int
+
+
 @dataclass(slots=True)
 class Connection:
     """A socket, from being dialled to being closed."""
@@ -151,8 +173,10 @@ class Connection:
     dialed: int
     after: int | None
     epoch: str | None
+    session: str | None = None
     welcomed: int | None = None
     was_reset: bool = False  # before any event
+    resets: list = field(default_factory=list)
     started: str | None = None  # the epoch of its welcome
     legs: list = field(default_factory=list)
     closed: int | None = None
@@ -196,9 +220,11 @@ class Run:
         self.digests = defaultdict(dict)  # {(generation, room): {seq: digest}}
         self.disputes = set()  # {(generation, room, seq)}
         self.markers = Counter()  # of (client, room, marker)
+        self.reads: list[PageRead] = []
         self.samples = defaultdict(list)  # {process: [record]}
         self.baseline = None
         self.log_lines, self.states, self.present = [], [], None
+        self.check_log = []  # [(room, seq, what)]
         self.measures = None  # the checker's, made when all has been read
         self.resets = Counter()
         self.delivered = 0
@@ -252,6 +278,7 @@ class Run:
             r["op"],
             r.get("body"),
             r.get("of"),
+            r.get("session"),
         )
 
     def _send(self, r):
@@ -275,7 +302,13 @@ class Run:
 
     def _dial(self, r):
         conn = Connection(
-            r["client"], r["user"], r["room"], r["t"], r["after"], r["epoch"]
+            r["client"],
+            r["user"],
+            r["room"],
+            r["t"],
+            r["after"],
+            r["epoch"],
+            r.get("session"),
         )
         self.conns[r["client"], r["conn"]] = conn
         self.by_client[r["client"]].append(conn)
@@ -289,8 +322,10 @@ class Run:
     def _reset(self, r):
         self.resets[r["reason"]] += 1
         conn = self.conns[r["client"], r["conn"]]
-        generation = conn.legs[-1].generation
-        if len(conn.legs) == 1 and not conn.legs[0].times:
+        generation, seen = conn.legs[-1].generation, conn.legs[-1].next - 1
+        at_once = len(conn.legs) == 1 and not conn.legs[0].times
+        conn.resets.append(Reset(r["t"], r["reason"], seen, r["head"], at_once))
+        if at_once:
             conn.was_reset = True
             conn.legs.clear()
         elif r["reason"] == "epoch":  # the line goes on, in the epoch after its own
@@ -305,6 +340,9 @@ class Run:
         self._mark(r)
 
     def _page(self, r):
+        if "began" in r:
+            place = (r["room"], self.generation(r["epoch"]), r["last"])
+            self.reads.append(PageRead(r["began"], r["user"], *place))
         self._compare(self.generation(r["epoch"]), r["room"], r["events"])
         self._mark(r)
 
@@ -344,6 +382,7 @@ class Run:
         for slug, log in rooms.items():
             pairs = ((event.seq, event.digest) for event in log.events)
             self._compare(generation, slug, pairs)
+        self.check_log += r.get("check_log", ())
         if r["why"] == "end":
             self.final = generation
 

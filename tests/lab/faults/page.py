@@ -8,6 +8,7 @@ answered. Each thing it does or sees goes into the history.
 import asyncio
 import hashlib
 import re
+import time
 from collections import deque
 from contextlib import suppress
 
@@ -184,8 +185,9 @@ class SimulatedPage:
         self.conn += 1
         began, loop = None, asyncio.get_running_loop()
         self.state = "connecting"
-        user = self.person.name
-        self.tell("dial", user=user, after=self.last, epoch=self.epoch)
+        user, session = self.person.name, digest(self.person.session)
+        cursor = {"after": self.last, "epoch": self.epoch}
+        self.tell("dial", user=user, session=session, **cursor)
         try:
             async with asyncio.timeout(HANDSHAKE) as handshake:
                 async with await self._connect() as self.socket:
@@ -355,13 +357,14 @@ class SimulatedPage:
         wait = 1
         while True:
             with suppress(httpx.HTTPError, ValueError):
+                began = time.monotonic_ns()
                 status, page = await self.person.log(self.slug, limit=50)
                 if status == 200:
-                    return self._start(page)
+                    return self._start(page, began)
             await asyncio.sleep(wait)
             wait = min(wait * 2, 30)
 
-    def _start(self, page):
+    def _start(self, page, began):
         self.epoch, self.floor = page["epoch"], page["floor"]
         events = page["events"]
         self.last = events[-1]["seq"] if events else page["head"]
@@ -373,6 +376,8 @@ class SimulatedPage:
         hashed = [(event["seq"], digest(event)) for event in events]
         self.tell(
             "page",
+            began=began,
+            user=self.person.name,
             epoch=self.epoch,
             last=self.last,
             events=hashed,
@@ -389,9 +394,10 @@ class SimulatedPage:
         """Go to the room's address, until the page is there."""
         while True:
             with suppress(httpx.HTTPError, ValueError):
+                began = time.monotonic_ns()
                 status, page = await self.person.log(self.slug, limit=50)
                 if status == 200:
-                    return self._start(page)
+                    return self._start(page, began)
                 if status == 401:
                     await self.person.sign_in_again()
                     continue
@@ -422,7 +428,9 @@ class SimulatedPage:
 
     async def sign_out(self):
         name = self.history.name_act()
-        self.tell("invoke", op="logout", act=name, user=self.person.name)
+        session = digest(self.person.session)
+        user = self.person.name
+        self.tell("invoke", op="logout", act=name, user=user, session=session)
         try:
             await self.person.sign_out()
         except httpx.HTTPError as error:

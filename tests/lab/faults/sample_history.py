@@ -19,6 +19,7 @@ class SampleHistory:
         self.lines = {}  # {client: the fields of its open socket}
         self.counts = {}  # {client: sockets so far}
         self.members = {slug: set(names) for slug, names in CAST.items()}
+        self.sessions = {}  # {user: what their browser is signed in by}
         self.tell("cast", rooms=CAST, secrets=SECRETS, daphnes=2)
 
     def tell(self, e, **fields):
@@ -50,7 +51,9 @@ class SampleHistory:
         line = {"client": client, "conn": self.counts[client], "room": room}
         user = user or client
         epoch = None if after is None else self.epoch
-        self.tell("dial", user=user, after=after, epoch=epoch, **line)
+        session = self.sessions.setdefault(user, f"{user}-1")
+        facts = {"user": user, "after": after, "epoch": epoch, "session": session}
+        self.tell("dial", **facts, **line)
         if user not in self.here(room):
             self.happen(room, "enter", user)
         self.lines[client] = line | {"user": user}
@@ -136,18 +139,13 @@ class SampleHistory:
 
     def sign_out(self, client, act):
         room, user = self.lines[client]["room"], self.lines[client]["user"]
-        self.invoke(client, "logout", act)
+        self.invoke(client, "logout", act, session=self.sessions[user])
+        self.sessions[user] += "+"
         self.answer("ok", client, "logout", act, seq=None)
         self.close(client, 4401)
         self.happen(room, "leave", user, cause="signed out")
 
     # What hurts -----------------------------------------------------------------------
-
-    def fault(self, number, name, seconds=2.0, **fields):
-        self.tell("fault", number=number, name=name, **fields)
-        self.rest(seconds)
-        self.tell("heal", number=number, name=name)
-        self.tell("healed", number=number, name=name)
 
     def break_lines(self, *clients):
         """They are lost, and come again with their cursors."""
@@ -160,7 +158,8 @@ class SampleHistory:
             self.rest(0.3)
             fresh = self.line(client)
             user = line["user"]
-            self.tell("dial", user=user, after=after, epoch=self.epoch, **fresh)
+            facts = {"user": user, "after": after, "session": self.sessions[user]}
+            self.tell("dial", epoch=self.epoch, **facts, **fresh)
             head = len(self.logs[room])
             self.tell("welcome", epoch=self.epoch, head=head, **fresh)
 
@@ -182,10 +181,14 @@ class SampleHistory:
         line = self.line(client)
         head = len(self.logs[line["room"]])
         self.tell("reset", reason=reason, head=head, **line)
-        events = [[row[0], row[-1]] for row in self.logs[line["room"]]]
-        markers = [SECRETS[line["room"]]]
-        facts = {"epoch": self.epoch, "last": head, "markers": markers}
-        self.tell("page", events=events, **facts, **line)
+        self.read(self.lines[client]["user"], **line)
+
+    def read(self, user, room, **line):
+        """Get the newest page of a log by HTTP."""
+        rows = self.logs[room]
+        facts = {"epoch": self.epoch, "last": len(rows), "markers": [SECRETS[room]]}
+        facts |= {"user": user, "room": room, "began": int(self.now * NS)}
+        self.tell("page", events=[[row[0], row[-1]] for row in rows], **facts, **line)
 
     # The end --------------------------------------------------------------------------
 
@@ -203,7 +206,7 @@ class SampleHistory:
             }
             for slug, log in self.logs.items()
         }
-        self.tell("dump", why=why, epoch=self.epoch, rooms=rooms)
+        self.tell("dump", why=why, epoch=self.epoch, rooms=rooms, check_log=[])
 
     def end(self):
         self.tell("hush")
@@ -244,8 +247,11 @@ def good():
     """Everything happens once, and all is well."""
     history = opening()
     history.rest(40)
-    history.fault(1, "N1", clients=["bob"])
+    history.tell("fault", number=1, name="N1", clients=["bob"])
     history.break_lines("bob")
+    history.say("alice", "a1b")
+    history.rest(2)
+    history.tell("healed", number=1, name="N1")
     history.rest(10)
     history.tell("fault", number=2, name="N11")
     history.say("alice", "a2")

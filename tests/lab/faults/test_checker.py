@@ -53,7 +53,7 @@ def test_every_invariant_has_a_history_that_breaks_it():
 def test_the_numbers_are_counted():
     numbers = judge(sample_history.good()).numbers
     assert numbers["faults"] == 4
-    assert (numbers["messages"], numbers["sends"], numbers["acked"]) == (9, 10, 8)
+    assert (numbers["messages"], numbers["sends"], numbers["acked"]) == (10, 11, 9)
     assert (numbers["acts"], numbers["repeated"]) == (3, 1)
     assert numbers["connections"] == 9
     assert set(numbers["recovery"]) == {"N1", "N11", "N5", "N20"}
@@ -90,6 +90,26 @@ def test_a_line_of_the_old_epoch_may_acknowledge_in_the_new_one():
     for client in ("alice", "bob", "carol"):
         told.reset(client, "epoch")
     assert judge(told.end()).violations == []
+
+
+def test_a_page_that_was_asked_for_before_the_kick_may_be_of_after_it():
+    told = sample_history.opening()
+    told.kick("alice", "kick-1", of="bob")
+    told.read("bob", client="bob", conn=1, room="lobby")
+    told.records[-1]["began"] = told.find("invoke", op="kick")["t"]
+    assert judge(told.end()).violations == []
+
+
+def test_a_reset_is_due_after_a_long_gap():
+    told = sample_history.good()
+    reset_at_welcome(told, "gap")
+    assert "I5" not in judge(told, gap=-1).red
+
+
+def test_a_short_fault_may_pass_without_a_sample():
+    told = sample_history.opening()
+    hurt_in_silence(told, "N11", 0.5)
+    assert judge(told).violations == []
 
 
 # Bad ones ---------------------------------------------------------------------------
@@ -169,6 +189,23 @@ def misplace(told):
     rows(told, "den")["events"].append([3, *row[1:]])
 
 
+@spoil("I2", "somebody was put out, and nobody did it")
+def kick_unasked(told):
+    told.records = [r for r in told.records if r.get("act") != "kick-1"]
+
+
+@spoil("I2", "somebody was put out for two, and one asked for it")
+def kick_one_more(told):
+    seq, row = rows(told)["head"] + 1, ["kick", "alice", "bob", None, None, None, "x"]
+    rows(told)["events"].append([seq, *row])
+    rows(told)["head"] = seq
+
+
+@spoil("I2", "the topic changed by itself")
+def change_topic(told):
+    rows(told, "den")["events"][1][1] = "topic"
+
+
 @spoil("I3", "a repeated message is stored twice")
 def store_twice(told):
     row = rows(told)["events"][number_of(told, "a3")]
@@ -198,6 +235,11 @@ def double_a_number(told):
 @spoil("I4", "the counter is ahead of the log")
 def count_ahead(told):
     rows(told)["head"] += 1
+
+
+@spoil("I4", "check_log finds something")
+def fail_check_log(told):
+    told.find("dump")["check_log"].append(["lobby", 3, "is earlier than #2"])
 
 
 @spoil("I5", "a number is skipped in delivery")
@@ -231,6 +273,35 @@ def replay_too_early(told):
 @spoil("I5", "a cursor of another epoch is not reset")
 def ignore_epoch(told):
     told.find("dial", client="bob", conn=2)["epoch"] = "before"
+
+
+@spoil("I5", "a cursor of this epoch is reset")
+def reset_epoch_for_nothing(told):
+    reset_at_welcome(told, "epoch")
+
+
+@spoil("I5", "a cursor that is nearly at the head is reset")
+def reset_gap_for_nothing(told):
+    reset_at_welcome(told, "gap")
+
+
+@spoil("I5", "a cursor is said to be ahead of the log")
+def reset_ahead_for_nothing(told):
+    reset_at_welcome(told, "ahead")
+
+
+@spoil("I5", "a cursor of the new epoch is reset", sample_history.restored)
+def reset_after_restore(told):
+    told.records = [record for record in told.records if record["t"] < told.now * NS]
+    told.break_lines("bob")
+    told.reset("bob", "epoch")
+
+
+def reset_at_welcome(told, reason):
+    """Where nothing is to be replayed."""
+    welcome = told.find("welcome", client="carol", conn=2)
+    line = {name: welcome[name] for name in ("client", "conn", "room", "head")}
+    told.records.append({"t": welcome["t"] + 1, "e": "reset", "reason": reason, **line})
 
 
 @spoil("I6", "two readers get two things under one number")
@@ -326,6 +397,25 @@ def open_after_kick(told):
             events[kick][1] = "topic"  # was the join
 
 
+@spoil("I9", "a socket is welcomed whose person is no member", sample_history.opening)
+def welcome_a_stranger(told):
+    told.dial("dora", "den")
+    told.end()
+
+
+@spoil("I9", "somebody who was put out reads on by HTTP", sample_history.opening)
+def read_by_http_after_kick(told):
+    told.kick("alice", "kick-1", of="bob")
+    told.rest(1)
+    told.read("bob", client="bob", conn=1, room="lobby")
+    told.end()
+
+
+@spoil("I9", "a session that was signed out opens a socket")
+def come_back_signed_out(told):
+    told.find("dial", client="carol", conn=3)["session"] = "carol-1"
+
+
 @spoil("I9", "the sockets of a session that was signed out stay")
 def stay_signed_in(told):
     close = told.find("close", client="carol", code=4401)
@@ -376,6 +466,16 @@ def do_not_fence(told):
     told.end()
 
 
+@spoil("I11", "somebody comes in twice")
+def enter_twice(told):
+    told.find("dump")["rooms"]["lobby"]["events"][2][1:4] = ["enter", "alice", None]
+
+
+@spoil("I11", "somebody goes out who was not there")
+def leave_twice(told):
+    told.find("dump")["rooms"]["lobby"]["events"][2][1:4] = ["leave", "dora", None]
+
+
 @spoil("I11", "nobody looked who is here")
 def do_not_look_who(told):
     told.drop("present")
@@ -420,6 +520,30 @@ def slow_send(told, name, seconds, **fields):
     told.rest(seconds)
     told.answer("ok", "alice", "send", "slow", seq=told.store("alice", "slow"))
     told.tell("healed", number=1, name=name)
+    told.end()
+
+
+@spoil("I13", "nothing is acknowledged without Redis", sample_history.opening)
+def acknowledge_nothing(told):
+    hurt_in_silence(told, "N11", 3)
+
+
+@spoil("I13", "nobody else is acknowledged when one dies", sample_history.opening)
+def acknowledge_nobody_else(told):
+    hurt_in_silence(told, "N1", 3, clients=["bob"])
+
+
+@spoil("I13", "nothing is answered without PostgreSQL", sample_history.opening)
+def answer_nothing(told):
+    hurt_in_silence(told, "N5", 6)
+
+
+def hurt_in_silence(told, name, seconds, **fields):
+    told.rest(10)
+    told.tell("fault", number=1, name=name, **fields)
+    told.rest(seconds)
+    told.tell("healed", number=1, name=name)
+    told.say("alice", "after")
     told.end()
 
 
@@ -481,6 +605,11 @@ def stay_away_after_storm(told):
         if record["t"] >= back:
             record["t"] += 70 * NS
     told.find("healed", number=4)["t"] -= 70 * NS
+
+
+@spoil("I15", "a storm breaks no line", sample_history.opening)
+def storm_in_a_teacup(told):
+    hurt_in_silence(told, "N20", 1)
 
 
 @spoil("I15", "PostgreSQL gets more sessions than the cap")
