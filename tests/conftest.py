@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from functools import partial
 
 import psycopg
 import pytest
@@ -16,7 +17,14 @@ from playwright.sync_api import sync_playwright
 from config import embedded
 from config.server import static
 from tests.support.deployment import Deployment, new_folder, nginx_program
-from tests.support.servers import IS_BARE, Postgres, Redis, Rollcall, redis_program
+from tests.support.fork_server import ForkServer
+from tests.support.servers import (
+    IS_BARE,
+    ForkedRollcall,
+    Postgres,
+    Redis,
+    redis_program,
+)
 
 pytest_plugins = ["tests.support.fixtures"]
 
@@ -121,14 +129,27 @@ def postgres(transactional_db):
 # Servers --------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def fork_server():
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def serve(transactional_db, tmp_path):
+def new_server(fork_server):
+    """What makes a server. Override it with Rollcall where the start matters."""
+    return partial(ForkedRollcall, fork_server)
+
+
+@pytest.fixture
+def serve(transactional_db, tmp_path, new_server):
     """serve(*options, REDIS_URL=…): a ready Rollcall on the test database."""
     servers = []
 
     def serve(*options, **environment):
         own = {"DATABASE_URL": database_url(), "SECRET_KEY": settings.SECRET_KEY}
-        servers.append(Rollcall(tmp_path, *options, **own | environment))
+        servers.append(new_server(tmp_path, *options, **own | environment))
         return servers[-1].start()
 
     yield serve

@@ -30,6 +30,12 @@ def var():
 
 
 @pytest.fixture
+def new_server():
+    """A start as an operator's, with all that it takes."""
+    return Rollcall
+
+
+@pytest.fixture
 def embedded(tmp_path, var):
     """A server with nothing but its own PostgreSQL."""
     server = Rollcall(tmp_path, VAR_DIR=var)

@@ -4,6 +4,14 @@ import socket
 
 import pytest
 
+from tests.support.servers import Rollcall
+
+
+@pytest.fixture
+def new_server():
+    """A start as an operator's, with all that it takes."""
+    return Rollcall
+
 
 @pytest.fixture
 def systemd(tmp_path):

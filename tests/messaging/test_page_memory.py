@@ -14,6 +14,7 @@ from messaging.rendering.markdown import MAX_HTML, to_html
 from messaging.writing.requests import PostMessage, write_batch
 from tests.support import resource_usage
 from tests.support.room_client import sign_in
+from tests.support.servers import Rollcall
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,6 +23,12 @@ MIB = 1024 * 1024
 # nearly the most bytes.
 BODY = "```python\n" + "1+" * 650 + "\n```\n" + "\N{GRINNING FACE}" * 6_680
 MESSAGES, PAGES = 250, 50
+
+
+@pytest.fixture
+def new_server():
+    """Nothing of its memory is shared with another process."""
+    return Rollcall
 
 
 @sync_to_async

@@ -250,6 +250,21 @@ class Rollcall(Process):
         return "Rollcall is ready" in self.log.removeprefix(self.log_before)
 
 
+class ForkedRollcall(Rollcall):
+    """The same on what has been prepared, forked from `fork_server`: for tests that
+    are not about starting."""
+
+    def __init__(self, fork_server, folder, *options, **environment):
+        super().__init__(folder, *options, "--prepared", **environment)
+        self.fork_server = fork_server
+
+    def launch(self):
+        self.log_before = self.log
+        words = self.command[self.command.index("serve") :]
+        with self.log_path.open("ab") as log:
+            self.process = self.fork_server.start(words, self.environment, log)
+
+
 class PlainDaphne(Rollcall):
     """The same application in a plain Daphne, without what config/server/ adds."""
 
