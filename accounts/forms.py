@@ -61,7 +61,7 @@ class PersonForm(TakesName, BaseUserCreationForm):
         if not settings.SENDS_LETTERS and "email" in self.fields:
             self.fields["email"].help_text = ""
 
-    def validate_password_for_user(self, user, password_field_name="password1"):
+    def validate_password_for_user(self, user, password_field_name="password1"):  # noqa: S107
         """At the first of the two fields, where one looks for what is wrong with it."""
         super().validate_password_for_user(user, password_field_name)
 

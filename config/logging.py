@@ -29,10 +29,10 @@ class OneLineFormatter(logging.Formatter):
         line = super().format(record)
         return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], line)
 
-    def formatMessage(self, record):  # noqa: N802
+    def formatMessage(self, record):
         return without_row(super().formatMessage(record))
 
-    def formatException(self, exc_info):  # noqa: N802
+    def formatException(self, exc_info):
         _kind, error, _trace = exc_info
         text = f"{str(error).partition(chr(10))[0][:MAX_TEXT]}{places(error)}"
         told = [f"{type(error).__name__}: {text}"]

@@ -276,7 +276,7 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = True  # to change the address a new password
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 # Asks the database nothing, as allauth's does: the time would tell who is known.
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = (
-    "django.contrib.auth.tokens.PasswordResetTokenGenerator"
+    "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105  a class
 )
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rollcall] "
 # Signing up must not tell whether an address is known either.

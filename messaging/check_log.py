@@ -172,7 +172,7 @@ def faults(rule, limit):
     """The first `limit` faults against a Rule, in order of room and number."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT * FROM ({rule.sql}) AS fault (room, seq, what)"
+            f"SELECT * FROM ({rule.sql}) AS fault (room, seq, what)"  # noqa: S608  ours
             f" WHERE room NOT IN ({BEING_PURGED}) ORDER BY 1, 2 LIMIT %s",
             [limit],
         )

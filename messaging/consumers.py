@@ -189,7 +189,8 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
     async def ready(self):
         """Wait until most of what was sent is on its way; False once it has closed."""
-        while not self._is_closed and self.frames and self.frames.waiting > PACE:
+        # Nothing tells when the kernel takes more.
+        while not self._is_closed and self.frames and self.frames.waiting > PACE:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await asyncio.sleep(0)
         return not self._is_closed

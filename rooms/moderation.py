@@ -148,7 +148,7 @@ class Moderation:
         with writing(self.pk) as log:
             if self.pk in log.rooms:
                 self.refresh_from_db()
-            if self.pk not in log.rooms or self.deleted_at and not even_deleted:
+            if self.pk not in log.rooms or (self.deleted_at and not even_deleted):
                 raise Refused("not_allowed", gettext("There is no such room any more."))
             if act is not None:
                 self._check(by, act, target)

@@ -62,4 +62,5 @@ class FrameWriter:
         transport = self._protocol.transport
         if not transport.connected:
             return 0
-        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        kept = transport._tempDataLen  # noqa: SLF001  Twisted tells it nowhere else
+        return len(transport.dataBuffer) - transport.offset + kept

@@ -247,7 +247,7 @@ class Feed:
         for _round in range(2):  # what is being read already may end too early
             if self.known < seq:  # others wait for the same reading
                 await asyncio.shield(self.catch_up("join"))
-        while self.sent < min(seq, self.known):
+        while self.sent < min(seq, self.known):  # noqa: ASYNC110  a few ms, rarely
             await asyncio.sleep(0.005)
 
     def _reset_reason(self, cursor: Cursor | None) -> str | None:

@@ -86,9 +86,9 @@ class PostMessage(PersonsRequest):
         stored = Message.objects.stored(names)  # {name: (room_id, seq, body, me)}
         outcomes, new = {}, []
         for request in requests:
-            outcome = request._repeated_or_refused(log, stored, standings)
+            outcome = request.repeated_or_refused(log, stored, standings)
             if outcome is None:
-                new.append(request._append(log))
+                new.append(request.append(log))
                 outcome = new[-1].event.seq
                 meant = (request.room_id, outcome, request.body, request.me)
                 stored[request.name] = meant
@@ -102,7 +102,7 @@ class PostMessage(PersonsRequest):
         """What makes a repeat known: a key is its author's own."""
         return self.user.pk, self.key
 
-    def _repeated_or_refused(self, log, stored, standings) -> int | Refused | None:
+    def repeated_or_refused(self, log, stored, standings) -> int | Refused | None:
         if self.epoch not in (None, log.epoch):
             return Refused("try_later", _("The server is restarting."))
         if self.name in stored:
@@ -115,7 +115,7 @@ class PostMessage(PersonsRequest):
             return seq
         return Refused("key_reused", _("This key stands for another message."))
 
-    def _append(self, log) -> Message:
+    def append(self, log) -> Message:
         extra = {"me": True} if self.me else {}
         event = log.append(self.room_id, Event.Kind.MESSAGE, self.user, **extra)
         html = self.html or to_plain_html(self.body)
@@ -155,24 +155,24 @@ class EnterRoom(PersonsRequest):
         running = set(Node.objects.running().values_list("pk", flat=True))
         outcomes, allowed = {}, {}
         for request in requests:
-            if refused := request._refused(running, standings):
+            if refused := request.refused(running, standings):
                 outcomes[request] = refused
             else:
-                allowed[request] = request._coming(standings)
+                allowed[request] = request.as_visit(standings)
         visits = attendance.enter(log, allowed.values())
         for (request, coming), visit in zip(allowed.items(), visits, strict=True):
             head = log.head(request.room_id)
             outcomes[request] = Entry(visit.pk, coming.role, head, log.epoch)
         return outcomes
 
-    def _refused(self, running, standings) -> Refused | None:
+    def refused(self, running, standings) -> Refused | None:
         if refused := self.refusal(Act.READ, standings):
             return refused
         if self.node_id not in running:
             return Refused("try_later", _("The server is restarting."))
         return None
 
-    def _coming(self, standings):
+    def as_visit(self, standings):
         role = standings[self.room_id, self.user.pk].role
         return attendance.NewVisit(self.room_id, self.user, role, self.node_id)
 

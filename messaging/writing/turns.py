@@ -11,27 +11,27 @@ class Turn:
     def __init__(self, before):
         self._before = before  # the Turn of the post that came before; None at first
         loop = asyncio.get_running_loop()
-        self._passed_on = loop.create_future()
-        self._ended = loop.create_future()
+        self.passed_on = loop.create_future()
+        self.ended = loop.create_future()
 
     async def come(self):
         """Wait until the post before is in the writer's queue, or has ended."""
         if self._before:
-            await asyncio.shield(self._before._passed_on)
+            await asyncio.shield(self._before.passed_on)
 
     async def after_answer(self):
         """Wait until the post before has been answered."""
         if self._before:
-            await asyncio.shield(self._before._ended)
+            await asyncio.shield(self._before.ended)
 
     def pass_on(self):
         """The post is in the writer's queue."""
-        _set(self._passed_on)
+        _set(self.passed_on)
 
     def end(self):
         """The post has been answered."""
-        _set(self._passed_on)
-        _set(self._ended)
+        _set(self.passed_on)
+        _set(self.ended)
         self._before = None  # or each would keep all that came before it
 
 
