@@ -2,7 +2,9 @@
 
 import atexit
 import fcntl
+import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -26,6 +28,8 @@ VARIABLES = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re
 # .ci/run's second run: PATH has Python and make, and no program that we can do without.
 IS_BARE = os.environ.get("BARE_MACHINE") == "true"
 VAR_PREFIX = "rollcall-test-"
+# Of a worker; below 32768, where Linux's ports for clients begin.
+FIRST_PORT, PORTS = 12_000, 2_000
 AN_HOUR = 3600  # seconds
 LAST_WORD = 40  # seconds; what a service manager gives them, too
 
@@ -62,8 +66,24 @@ def remove_leftovers():
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A port that nobody else is given: the kernel would give one that was handed out
+    and is not open yet to a client's connection, or to a parallel worker."""
+    return next(port for port in own_ports() if is_free(port))
+
+
+@cache
+def own_ports():
+    """An endless round through the ports of this process."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = [FIRST_PORT + worker * PORTS + nth for nth in range(PORTS)]
+    start = random.randrange(PORTS)  # another run may go on at the same time
+    return itertools.cycle(ports[start:] + ports[:start])
+
+
+def is_free(port):
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def wait_until(is_so, seconds=15):
