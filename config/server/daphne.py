@@ -10,7 +10,7 @@ from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from config.server import frames, last_resort, request_limits, systemd
+from config.server import frames, insides, last_resort, request_limits, systemd
 from config.server.socket_limits import Socket
 from messaging.live import runtime
 
@@ -109,6 +109,7 @@ def proxy_headers():
 
 def run(application, listener, on_ready):
     """Serve until a signal says stop, then close this process's stays in the rooms."""
+    insides.check()
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()
