@@ -6,7 +6,7 @@ class MessagingConfig(AppConfig):
     name = "messaging"
     verbose_name = _("Messages")
 
-    def ready(self):
+    def ready(self) -> None:
         from messaging.live import announce
 
         announce.listen()

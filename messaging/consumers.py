@@ -46,7 +46,7 @@ TOO_MANY = ngettext_lazy(
 class CloseSocket(Exception):
     """The socket must close, with this code, for this reason."""
 
-    def __init__(self, code, detail):
+    def __init__(self, code, detail) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
@@ -57,7 +57,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
     channel_layer = None  # the relay has the process's only channel
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.user = None
         self.language = None
@@ -87,11 +87,11 @@ class PersonConsumer(AsyncWebsocketConsumer):
             if self._bucket:
                 runtime.current().keep_until_full(self._bucket)
 
-    async def dispatch(self, message):
+    async def dispatch(self, message) -> None:
         handler = message["type"].replace(".", "_")
         await getattr(self, handler)(message)
 
-    async def connect(self):
+    async def connect(self) -> None:
         # Accepted first: the code of a refused handshake never reaches the browser.
         await self.accept()
         self.language = _language(self.scope)
@@ -132,19 +132,19 @@ class PersonConsumer(AsyncWebsocketConsumer):
         """What is particular to this kind of socket, once somebody is signed in."""
         raise NotImplementedError
 
-    async def catch_up(self):
+    async def catch_up(self) -> None:
         """Send what was missed. It takes as long as the browser reads, so the place in
         the entry limiter has been given back before."""
 
-    def gone(self):
+    def gone(self) -> None:
         """The socket is no more, for whatever reason."""
         runtime.current().hub.leave(self)
 
-    async def disconnect(self, code):
+    async def disconnect(self, code) -> None:
         if not self._is_closed:
             metrics.lost(code)
 
-    async def receive(self, text_data=None, bytes_data=None):
+    async def receive(self, text_data=None, bytes_data=None) -> None:
         """Never waits for the database: frames would pile up behind it."""
         if self._is_closed:
             return
@@ -168,16 +168,16 @@ class PersonConsumer(AsyncWebsocketConsumer):
         """Answer a Post, now or later."""
         raise NotImplementedError
 
-    async def slow_down(self, key):
+    async def slow_down(self, key) -> None:
         detail = _("Slow down: that was not sent.")
         await self.deliver(protocol.error("slow_down", detail, key))
 
-    def write(self, wire):
+    def write(self, wire) -> None:
         """Send a frame that is ready for the wire; who reads too slowly is closed."""
         if self.frames.write(wire) > MAX_WAITING and not self._is_closed:
             background.start(self.close_with(Close.TOO_SLOW, TOO_SLOW))
 
-    async def deliver(self, frame):
+    async def deliver(self, frame) -> None:
         """Send a frame (bytes of JSON). One socket's fault never stops a fan-out."""
         if self.frames is not None:
             self.write(self.frames.encode(frame))
@@ -187,7 +187,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         except Exception as error:
             logger.info("a frame could not be sent: %r", error)
 
-    async def ready(self):
+    async def ready(self) -> bool:
         """Wait until most of what was sent is on its way; False once it has closed."""
         # Nothing tells when the kernel takes more.
         while not self._is_closed and self.frames and self.frames.waiting > PACE:  # noqa: ASYNC110
@@ -211,7 +211,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
             except Exception as error:
                 logger.info("a socket could not be closed: %r", error)
 
-    async def drain(self):
+    async def drain(self) -> None:
         """The process stops: another will have this page."""
         await self.close_with(Close.RESTART, _("The server restarts."))
 
@@ -219,10 +219,10 @@ class PersonConsumer(AsyncWebsocketConsumer):
 class RoomsConsumer(PersonConsumer):
     """The list of rooms: how many people are in those that its page shows."""
 
-    async def enter(self):
+    async def enter(self) -> None:
         await self.deliver(protocol.present_counts({}))  # the page sees that it is in
 
-    async def take(self, request):
+    async def take(self, request) -> None:
         detail = _("There is no room here to write to.")
         await self.deliver(protocol.error("not_allowed", detail, request.key))
 
@@ -237,7 +237,7 @@ class NowhereConsumer(PersonConsumer):
 class RoomConsumer(PersonConsumer):
     """One person's live view of one room."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.entry = None
         self.room_id = None
@@ -283,29 +283,29 @@ class RoomConsumer(PersonConsumer):
             entering.add_done_callback(self._exit_late)
             raise
 
-    def _exit_late(self, entering):
+    def _exit_late(self, entering) -> None:
         if not entering.cancelled() and not entering.exception():
             self.entry = entering.result()
             self.gone()
 
-    def gone(self):
+    def gone(self) -> None:
         super().gone()
         entry, self.entry = self.entry, None
         if entry:
             leaving_room = ExitRoom(self.room_id, entry.visit_id, self._cause)
             background.start(runtime.current().writer.write(leaving_room))
 
-    async def disconnect(self, code):
+    async def disconnect(self, code) -> None:
         await super().disconnect(code)
         if code in NORMAL_CLOSURES:
             self._cause = Cause.CLOSED
 
-    async def close_with(self, code, detail):
+    async def close_with(self, code, detail) -> None:
         if code == Close.SIGNED_OUT:
             self._cause = Cause.SIGNED_OUT
         await super().close_with(code, detail)
 
-    async def drain(self):
+    async def drain(self) -> None:
         if self._answering:  # what was posted is answered first
             await asyncio.wait(self._answering, timeout=ANSWER_WITHIN)
         self._cause = Cause.SHUTDOWN
@@ -321,7 +321,7 @@ class RoomConsumer(PersonConsumer):
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
 
-    async def _answer(self, post, turn):
+    async def _answer(self, post, turn) -> None:
         began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_WITHIN):

@@ -90,20 +90,20 @@ def _note(execute, sql, params, many, context):
     return execute(sql, params, many, context)
 
 
-async def cut_hung_connections():
+async def cut_hung_connections() -> None:
     """For ever: a thread that waits for a silent database gets an error instead."""
     while True:
         await asyncio.sleep(1)
         _cut_older_than(HUNG_AFTER)
 
 
-def _cut_older_than(seconds):
+def _cut_older_than(seconds) -> None:
     for connection, since in list(_asked.items()):
         if time.monotonic() - since > seconds and connection.connection:
             _cut(connection.connection)
 
 
-def _cut(connection):
+def _cut(connection) -> None:
     """Shut down the socket under a connection that another thread waits on."""
     logger.warning("PostgreSQL has gone silent; connecting again")
     try:

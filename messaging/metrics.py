@@ -115,18 +115,18 @@ _BY_THEM = {code: CLOSED.labels(code) for code in (1000, 1001, 1006, 1009)}
 _OTHER = CLOSED.labels("other")
 
 
-def closed(code):
+def closed(code) -> None:
     """We closed a socket, with a Close."""
     _BY_US[code].inc()
 
 
-def lost(code):
+def lost(code) -> None:
     """A socket was closed by the other side, or its connection broke. A client may say
     any of thousands of codes, ours among them."""
     _BY_THEM.get(code, _OTHER).inc()
 
 
-def watch(live):
+def watch(live) -> None:
     """Show how the process's Runtime is when somebody asks."""
     SOCKETS.set_function(lambda: len(live.hub.sockets))
     ROOMS.set_function(lambda: len(live.hub.feeds))

@@ -12,7 +12,7 @@ MAX_KEY = 64
 
 
 class MessageQuerySet(models.QuerySet):
-    def store(self, messages):
+    def store(self, messages) -> None:
         """Store new messages, whose events are stored, in one statement."""
         with connection.cursor() as cursor:
             fields = ("event_id", "author_id", "key", "body", "html")
@@ -64,5 +64,5 @@ class Message(models.Model):
             models.CheckConstraint(condition=~Q(key=""), name="message_has_a_key"),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"#{self.event_id}"

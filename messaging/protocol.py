@@ -62,7 +62,7 @@ RETURN_WITHIN = 2.0  # seconds, at random: who is sent away does not come back a
 class BadFrame(Exception):
     """A frame that cannot be taken; `key` is that of the post, if it could be read."""
 
-    def __init__(self, code, detail, key=None):
+    def __init__(self, code, detail, key=None) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail

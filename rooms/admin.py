@@ -33,13 +33,13 @@ class ReasonForm(ActionForm):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    def has_add_permission(self, request, obj=None):
+    def has_add_permission(self, request, obj=None) -> bool:
         return False
 
-    def has_change_permission(self, request, obj=None):
+    def has_change_permission(self, request, obj=None) -> bool:
         return False
 
-    def has_delete_permission(self, request, obj=None):
+    def has_delete_permission(self, request, obj=None) -> bool:
         return False
 
 
@@ -72,7 +72,7 @@ class UncountedAdmin(admin.ModelAdmin):
         return paginator
 
 
-def act_on_each(model_admin, request, queryset, verb):
+def act_on_each(model_admin, request, queryset, verb) -> None:
     """Do `verb(row)` to each, and tell what was done and what was refused."""
     done = 0
     for row in queryset:
@@ -143,7 +143,7 @@ class RoomAdmin(UncountedAdmin):
     def get_readonly_fields(self, request, obj=None):
         return ["name", *self.readonly_fields] if obj else []
 
-    def has_delete_permission(self, request, obj=None):
+    def has_delete_permission(self, request, obj=None) -> bool:
         return False  # the action hides it; rows are removed by `purge` alone
 
     def changeform_view(self, request, *args, **kwargs):
@@ -156,7 +156,7 @@ class RoomAdmin(UncountedAdmin):
         self.message_user(request, detail, messages.ERROR)
         return redirect(request.get_full_path())
 
-    def save_model(self, request, obj, form, change):
+    def save_model(self, request, obj, form, change) -> None:
         if not change:
             made = Room.objects.create_with_owner(obj.name, request.user, obj.topic)
             obj.pk, obj.slug = made.pk, made.slug
@@ -183,16 +183,16 @@ class RoomAdmin(UncountedAdmin):
         return format_html('<a href="{}">{}</a>', address, gettext("Show them"))
 
     @admin.action(description=_("Clear the history"), permissions=["change"])
-    def clear_history(self, request, queryset):
+    def clear_history(self, request, queryset) -> None:
         reason = request.POST.get("reason", "")
         act_on_each(self, request, queryset, lambda r: r.clear(request.user, reason))
 
     @admin.action(description=_("Archive"), permissions=["change"])
-    def archive(self, request, queryset):
+    def archive(self, request, queryset) -> None:
         act_on_each(self, request, queryset, lambda r: r.archive(request.user))
 
     @admin.action(description=_("Open again"), permissions=["change"])
-    def reopen(self, request, queryset):
+    def reopen(self, request, queryset) -> None:
         act_on_each(self, request, queryset, lambda r: r.archive(request.user, False))
 
     @admin.action(description=_("Delete …"), permissions=["change"])
@@ -210,7 +210,7 @@ class RoomAdmin(UncountedAdmin):
         return TemplateResponse(request, "admin/rooms/room/delete_rooms.html", context)
 
     @admin.action(description=_("Bring back"), permissions=["change"])
-    def bring_back(self, request, queryset):
+    def bring_back(self, request, queryset) -> None:
         act_on_each(self, request, queryset, lambda r: r.recover_room(request.user))
 
 
@@ -225,32 +225,32 @@ class MembershipAdmin(UncountedAdmin):
     action_form = ReasonForm
     actions = ["kick", "make_owner", "make_moderator", "make_member"]
 
-    def has_add_permission(self, request):
+    def has_add_permission(self, request) -> bool:
         return False
 
-    def has_delete_permission(self, request, obj=None):
+    def has_delete_permission(self, request, obj=None) -> bool:
         return False  # kicking does it, and says so in the log
 
     @admin.action(description=_("Kick out of the room"), permissions=["change"])
-    def kick(self, request, queryset):
+    def kick(self, request, queryset) -> None:
         reason = request.POST.get("reason", "")
         act_on_each(
             self, request, queryset, lambda m: m.room.kick(m.user, request.user, reason)
         )
 
     @admin.action(description=_("Make owner"), permissions=["change"])
-    def make_owner(self, request, queryset):
+    def make_owner(self, request, queryset) -> None:
         self._give(request, queryset, Role.OWNER)
 
     @admin.action(description=_("Make moderator"), permissions=["change"])
-    def make_moderator(self, request, queryset):
+    def make_moderator(self, request, queryset) -> None:
         self._give(request, queryset, Role.MODERATOR)
 
     @admin.action(description=_("Make member"), permissions=["change"])
-    def make_member(self, request, queryset):
+    def make_member(self, request, queryset) -> None:
         self._give(request, queryset, Role.MEMBER)
 
-    def _give(self, request, queryset, role):
+    def _give(self, request, queryset, role) -> None:
         act_on_each(
             self,
             request,

@@ -98,7 +98,7 @@ def _page(rooms, asked):
     return some[:PAGE], bool(some and asked.after), len(some) > PAGE
 
 
-def _tell_roles(user, rooms):
+def _tell_roles(user, rooms) -> None:
     here = user.memberships.filter(room__in=rooms)
     roles = dict(here.values_list("room_id", "role"))
     for room in rooms:

@@ -35,7 +35,7 @@ class RoomNameField(forms.CharField):
 class TopicField(forms.CharField):
     """One line, or nothing."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs) -> None:
         super().__init__(required=False, max_length=MAX_TOPIC, **kwargs)
 
     def clean(self, value):
@@ -76,7 +76,7 @@ class SeqField(forms.CharField):
 class TextField(forms.CharField):
     """Any text."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(required=False, strip=False)
 
 
@@ -137,7 +137,7 @@ class WelcomeForm(PersonForm):
     room = RoomNameField(label=_("First room"), initial=_("lobby"))
     field_order = ["code"]
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.instance.is_staff = self.instance.is_superuser = True
         if is_needed():
@@ -163,6 +163,6 @@ class WelcomeForm(PersonForm):
         return admin
 
 
-def is_new():
+def is_new() -> bool:
     """Whether nobody has an account here yet."""
     return not User.objects.exists()

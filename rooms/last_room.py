@@ -8,7 +8,7 @@ COOKIE = "last_room"
 A_YEAR = 365 * 86_400  # seconds
 
 
-def remember(response, room):
+def remember(response, room) -> None:
     response.set_cookie(
         COOKIE,
         str(room.pk),

@@ -167,7 +167,7 @@ class Moderation:
         if self.archived_at and act in NOT_WHILE_ARCHIVED:
             raise Refused("archived", gettext("This room is archived."))
 
-    def _change(self, **fields):
+    def _change(self, **fields) -> None:
         for name, value in fields.items():
             setattr(self, name, value)
         self.save(update_fields=fields)

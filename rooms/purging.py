@@ -44,7 +44,7 @@ def remove(room):
     room.delete()
 
 
-def delete_in_batches(rows):
+def delete_in_batches(rows) -> None:
     """Some at a time: an end in the middle leaves those that are gone gone."""
     rows, last = rows.order_by("pk"), None
     while True:

@@ -30,7 +30,7 @@ def allow_another_room(person):
         raise Refused("too_many_rooms", _told(oldest.at + SPAN - oldest.now))
 
 
-def _told(left):
+def _told(left) -> str:
     hours = -(-left // timedelta(hours=1))  # rounded up
     most = ngettext(
         "You have made %(count)s room in 24 hours; that is the most.",

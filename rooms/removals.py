@@ -18,7 +18,7 @@ class Removal(NamedTuple):
     ends: datetime
     left: timedelta
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Who did it, why, and when one can join again: sentences for the target."""
         return f"{self._what} {self._when}"
 

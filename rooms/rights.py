@@ -55,7 +55,7 @@ ON_LOWER_ROLES_ONLY = {Act.KICK}
 NOT_WHILE_ARCHIVED = {Act.POST, Act.TOPIC, Act.CLEAR, Act.RESTORE}
 
 
-def may(user, act, role, target_role=None):
+def may(user, act, role, target_role=None) -> bool:
     """Whether `user`, whose role in the room is `role` (None: no member), may do `act`.
 
     `target_role` is the role of the person it is done to, where it is done to one.
@@ -82,7 +82,7 @@ class Refused(Exception):
     `code` is one of the error codes of docs/PROTOCOL.md, `detail` a sentence.
     """
 
-    def __init__(self, code, detail):
+    def __init__(self, code, detail) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail

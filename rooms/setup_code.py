@@ -16,7 +16,7 @@ LETTERS = 12  # of 5 bits each
 GROUP = 4
 
 
-def is_needed():
+def is_needed() -> bool:
     """Not on loopback, where only people of this machine come."""
     return not settings.ON_LOOPBACK
 

@@ -145,7 +145,7 @@ STATUS = {
 }
 
 
-def _wants_json(request):
+def _wants_json(request) -> bool:
     return "application/json" in request.headers.get("Accept", "")
 
 

@@ -34,7 +34,7 @@ GC_THRESHOLDS = (10_000, 20, 5)
 
 
 class Server(Daphne):
-    def __init__(self, application, listener, on_ready):
+    def __init__(self, application, listener, on_ready) -> None:
         super().__init__(
             application,
             endpoints=[listener],
@@ -56,7 +56,7 @@ class Server(Daphne):
         self.listener = listener
         self.on_ready = on_ready
 
-    def listen(self):
+    def listen(self) -> None:
         self.ws_factory.protocol = Socket
         # (setProtocolOptions would forget what Daphne allows: it has defaults.)
         self.ws_factory.closeHandshakeTimeout = CLOSE_WITHIN
@@ -71,7 +71,7 @@ class Server(Daphne):
         own cuts all sockets at once, and trips over connections without a request."""
         return Deferred.fromFuture(asyncio.ensure_future(self.drain()))
 
-    async def drain(self):
+    async def drain(self) -> None:
         systemd.tell("STOPPING=1")
         self.listener.close()
         with suppress(TimeoutError):
@@ -80,7 +80,7 @@ class Server(Daphne):
                     await live.drain()
         await self.finish_requests()
 
-    async def finish_requests(self):
+    async def finish_requests(self) -> None:
         running = [
             details["application_instance"]
             for details in self.connections.values()
@@ -107,7 +107,7 @@ def proxy_headers():
     }
 
 
-def run(application, listener, on_ready):
+def run(application, listener, on_ready) -> None:
     """Serve until a signal says stop, then close this process's stays in the rooms."""
     insides.check()
     sys.setswitchinterval(SWITCH_INTERVAL)

@@ -18,7 +18,7 @@ class FrameWriter:
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, protocol):
+    def __init__(self, protocol) -> None:
         self._protocol = protocol
 
     @staticmethod

@@ -14,7 +14,7 @@ MAX_CPU = 20  # seconds of processor time in which the loop does not turn once
 LOOK_EVERY = 1  # seconds
 
 
-def stand_by():
+def stand_by() -> None:
     """To be called in the main thread, when the reactor runs and heeds signals."""
     LoopingCall(_say_the_loop_turns).start(LOOK_EVERY)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -23,7 +23,7 @@ def stand_by():
             signal.signal(number, _ending_in_time(handler))
 
 
-def _say_the_loop_turns():
+def _say_the_loop_turns() -> None:
     """A thread that is in C code and holds the interpreter (a regular expression, say)
     lets no Python run: no drain, no handler of a signal. So the kernel counts, and ends
     the process with SIGPROF. It counts the time of processors, not of the clock: else
@@ -32,7 +32,7 @@ def _say_the_loop_turns():
 
 
 def _ending_in_time(handler):
-    def handle(number, frame):
+    def handle(number, frame) -> None:
         # Its own thread needs no interpreter: it writes where each thread is, and ends
         # the process with 1. The clock starts with the first signal.
         faulthandler.dump_traceback_later(END_WITHIN, exit=True)

@@ -19,7 +19,7 @@ BACKLOG = 2048  # after a restart everybody comes back at once
 class TCPPort:
     """That of HOST and PORT."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         place = settings.HOST, settings.PORT
         with explaining():
             family, *_, address = socket.getaddrinfo(*place, 0, socket.SOCK_STREAM)[0]
@@ -30,7 +30,7 @@ class TCPPort:
     def __str__(self):
         return settings.ORIGINS[0]
 
-    def listen(self, factory):
+    def listen(self, factory) -> None:
         with explaining():
             self.socket.listen(BACKLOG)
         self.socket.setblocking(False)  # Twisted takes it for granted
@@ -38,7 +38,7 @@ class TCPPort:
             self.socket.fileno(), self.socket.family, factory
         )
 
-    def close(self):
+    def close(self) -> None:
         """Take no more connections; a proxy sends them elsewhere."""
         self.port.stopListening()
         self.socket.close()  # Twisted's is a copy
@@ -67,15 +67,15 @@ class UnixSocket:
         with suppress(FileNotFoundError):
             os.unlink(path)  # a killed server left it
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"unix:{self.path}"
 
     def is_answering(self):
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(self.path) == 0
 
-    def listen(self, factory):
+    def listen(self, factory) -> None:
         self.port = reactor.listenUNIX(self.path, factory, BACKLOG, mode=0o660)
 
-    def close(self):
+    def close(self) -> None:
         self.port.stopListening()

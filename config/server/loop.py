@@ -18,7 +18,7 @@ class Reactor(AsyncioSelectorReactor):
     the error; so here all is read, to the end, as long as there is a word.
     """
 
-    def _readOrWrite(self, selectable, read):
+    def _readOrWrite(self, selectable, read) -> None:
         ends = read and _has_failed(selectable)
         super()._readOrWrite(selectable, read)
         while ends and selectable in self._readers:
@@ -30,6 +30,6 @@ def _has_failed(selectable):
     return connection and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def install():
+def install() -> None:
     """To be called before anything imports Daphne, which else brings asyncio's own."""
     installReactor(Reactor(uvloop.new_event_loop()))

@@ -35,13 +35,13 @@ HEADERS = [
 class PageLimit:
     """An ASGI application that passes on so many requests at once, and no more."""
 
-    def __init__(self, application):
+    def __init__(self, application) -> None:
         self.application = application
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         metrics.PAGES_WAITING.set_function(lambda: self._waiting)
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope, receive, send) -> None:
         if not await self._take_place():
             await refuse(scope, send)
             return
@@ -64,7 +64,7 @@ class PageLimit:
             self._waiting -= 1
 
 
-async def refuse(scope, send):
+async def refuse(scope, send) -> None:
     metrics.PAGES_REFUSED.inc()
     language = translation.get_language_from_request(ASGIRequest(scope, BytesIO()))
     await send({"type": "http.response.start", "status": 503, "headers": HEADERS})

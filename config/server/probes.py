@@ -28,7 +28,7 @@ MAX_AGE = 5.0  # of what waits to be written, where nobody else locks its room
 class Probes:
     """An ASGI application that answers probes and passes on the rest."""
 
-    def __init__(self, application):
+    def __init__(self, application) -> None:
         self.application = application
         self.database = Database()
         self.for_all = {
@@ -37,7 +37,7 @@ class Probes:
         }
         self.for_locals = {"/metrics": make_asgi_app()}
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope, receive, send) -> None:
         await self.find(scope)(scope, receive, send)
 
     def find(self, scope):
@@ -69,12 +69,12 @@ def is_of_proxy(header):
     )
 
 
-async def health(scope, receive, send):
+async def health(scope, receive, send) -> None:
     """The process and its event loop answer. That is all a restart can mend."""
     await answer(send, 200, {"status": "alive"})
 
 
-async def readiness(database, scope, receive, send):
+async def readiness(database, scope, receive, send) -> None:
     """200 where new people can be served, else 503; and what is wrong."""
     live = runtime.current()
     troubles = process_troubles(live) | await database.troubles()
@@ -110,7 +110,7 @@ class Database:
     """What is wrong with PostgreSQL: asked by one at a time and once a second at most,
     for strangers may ask, and while it hangs each question keeps a thread."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._asking = None
         self._asked_at = float("-inf")
 
@@ -143,7 +143,7 @@ def migrations():
     return MigrationLoader(None).disk_migrations.keys()
 
 
-async def answer(send, status, content):
+async def answer(send, status, content) -> None:
     """Send `content` as JSON."""
     headers = [
         (b"content-type", b"application/json"),

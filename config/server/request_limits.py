@@ -17,12 +17,12 @@ TOO_LARGE = 413
 
 
 class Request(WebRequest):
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         # Django reads forms; read here as well, a large one stops the loop for 70 ms.
         self._parsePOSTFormSubmission = False
 
-    def handleContentChunk(self, data):
+    def handleContentChunk(self, data) -> None:
         """Called while a body comes, also one that did not say how long it is."""
         if self.content.tell() + len(data) > MAX_BODY:
             self.channel.refuse(TOO_LARGE)
@@ -37,7 +37,7 @@ class Channel(HTTPChannel):
     _is_refused = False
     _has_begun = False
 
-    def dataReceived(self, data):
+    def dataReceived(self, data) -> None:
         if self._is_refused:
             return
         if not self._has_begun and not self._handlingRequest:
@@ -45,28 +45,28 @@ class Channel(HTTPChannel):
             self.setTimeout(WITHIN)
         super().dataReceived(data)
 
-    def resetTimeout(self):
+    def resetTimeout(self) -> None:
         """More bytes win no more time."""
 
-    def allHeadersReceived(self):
+    def allHeadersReceived(self) -> None:
         if self.length is not None and self.length > MAX_BODY:
             self.refuse(TOO_LARGE)
         else:
             super().allHeadersReceived()
 
-    def rawDataReceived(self, data):
+    def rawDataReceived(self, data) -> None:
         if not self._is_refused:
             super().rawDataReceived(data)
 
-    def allContentReceived(self):
+    def allContentReceived(self) -> None:
         if not self._is_refused:
             super().allContentReceived()
 
-    def requestDone(self, request):
+    def requestDone(self, request) -> None:
         self._has_begun = False
         super().requestDone(request)
 
-    def refuse(self, status):
+    def refuse(self, status) -> None:
         """Answer, and forget what still comes for a while: a connection that is closed
         with unread bytes is reset, and the answer is lost with it."""
         if self._is_refused:
@@ -84,7 +84,7 @@ class Channel(HTTPChannel):
 class Factory(HTTPFactory):
     protocol = Channel
 
-    def __init__(self, server):
+    def __init__(self, server) -> None:
         super().__init__(server)
         self.timeOut = WITHIN
 

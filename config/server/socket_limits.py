@@ -21,7 +21,7 @@ NEW_MESSAGE = {1, 2}  # opcodes (RFC 6455, 11.8)
 class Socket(WebSocketProtocol):
     """Our end of a socket, with a limit on what the application never sees."""
 
-    def serverClose(self, code=None):
+    def serverClose(self, code=None) -> None:
         """Close with any code a server may send.
 
         Autobahn takes 1000 and 3000 to 4999 from an application; but 1012, "service
@@ -29,13 +29,13 @@ class Socket(WebSocketProtocol):
         """
         self.sendCloseFrame(code=1000 if code is None else code)
 
-    def connectionMade(self):
+    def connectionMade(self) -> None:
         super().connectionMade()
         self.transport.bufferSize = READ
         self._bucket = Bucket()
         self._is_paused = False
 
-    def onFrameBegin(self):
+    def onFrameBegin(self) -> None:
         super().onFrameBegin()
         if self.current_frame.opcode in NEW_MESSAGE or self.state != self.STATE_OPEN:
             return
@@ -43,7 +43,7 @@ class Socket(WebSocketProtocol):
         if self._bucket.flooded:
             self.sendClose(code=int(Close.FLOODING))
 
-    def onMessage(self, payload, isBinary):
+    def onMessage(self, payload, isBinary) -> None:
         super().onMessage(payload, isBinary)
         much = len(payload) > READ or self.application_queue.qsize() >= MAX_QUEUED
         if much and not self._is_paused:
@@ -51,7 +51,7 @@ class Socket(WebSocketProtocol):
             self.transport.pauseProducing()
             reactor.callLater(LOOK_AGAIN, self._go_on)
 
-    def _go_on(self):
+    def _go_on(self) -> None:
         """Read on, once the application has taken all."""
         if self.application_queue.qsize() and self.state == self.STATE_OPEN:
             reactor.callLater(LOOK_AGAIN, self._go_on)

@@ -24,13 +24,13 @@ HEADERS = (
 class Storage(CompressedManifestStaticFilesStorage):
     """WhiteNoise's, which thinks of each address once: a room's page names 70."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not settings.DEBUG:
             self.url = cache(self.url)
 
 
-def collect():
+def collect() -> None:
     """Bring `var/static` up to date if its sources have changed.
 
     What is no longer used stays: a page opened before may still ask for it.
@@ -60,7 +60,7 @@ class Files(WhiteNoiseMiddleware):
     """WhiteNoise's, which describes each file when it is first asked for: it would take
     a tenth of a second of the start, and behind Nginx nobody asks."""
 
-    def add_file_to_dictionary(self, url, path, stat_cache):
+    def add_file_to_dictionary(self, url, path, stat_cache) -> None:
         if not self.is_compressed_variant(path, stat_cache):
             describe = partial(self.get_static_file, path, url, stat_cache)
             self.files[url] = cache(describe)
@@ -76,11 +76,11 @@ class Files(WhiteNoiseMiddleware):
 class StaticFiles:
     """An ASGI application that answers for static files and passes on the rest."""
 
-    def __init__(self, application):
+    def __init__(self, application) -> None:
         self.application = application
         self.files = Files()
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope, receive, send) -> None:
         file = self.find(scope["path"])
         if file:
             await respond(file.get_response(scope["method"], environ(scope)), send)
@@ -97,7 +97,7 @@ def environ(scope):
     return {f"HTTP_{n.upper().replace('-', '_')}": v for n, v in headers}
 
 
-async def respond(response, send):
+async def respond(response, send) -> None:
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in [*response.headers, *HEADERS]

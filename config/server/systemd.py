@@ -10,7 +10,7 @@ from contextlib import suppress
 from twisted.internet.task import LoopingCall
 
 
-def tell(state):
+def tell(state) -> None:
     """`state` is READY=1, WATCHDOG=1 or STOPPING=1."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -22,7 +22,7 @@ def tell(state):
         notify.sendto(state.encode(), address)
 
 
-def tell_while_alive():
+def tell_while_alive() -> None:
     """Twice in the time that systemd gives, while Twisted's loop turns."""
     tell("READY=1")
     if given := int(os.environ.get("WATCHDOG_USEC", 0)):

@@ -11,22 +11,22 @@ from messaging.protocol import EventFields
 from rooms.signals import appended
 
 
-def listen():
+def listen() -> None:
     appended.connect(_grown, dispatch_uid="messaging")
     session_ended.connect(_ended, dispatch_uid="messaging")
 
 
-def _grown(room_id, epoch, events, **_signal):
+def _grown(room_id, epoch, events, **_signal) -> None:
     if live := runtime.current():
         records = [Record.of(EventFields.of(event)) for event in events]
         _tell(live, live.hub.grown, room_id, epoch, records)
 
 
-def _ended(session_hash, successor, **_signal):
+def _ended(session_hash, successor, **_signal) -> None:
     if live := runtime.current():
         _tell(live, live.hub.session_ended, session_hash, successor is not None)
 
 
-def _tell(live, call, *args):
+def _tell(live, call, *args) -> None:
     """Signals are sent in whatever thread did the work; the hub lives in its loop."""
     live.loop.call_soon_threadsafe(call, *args)

@@ -28,7 +28,7 @@ SWEEP_WITHIN = 5.0  # seconds; what is left then waits for the next sweep
 class Heartbeat:
     """Keeps this process's row among the nodes alive, and does what is due for all."""
 
-    def __init__(self, hub):
+    def __init__(self, hub) -> None:
         self._hub = hub
         self.node: Node | None = None
         self._known = asyncio.Event()
@@ -41,7 +41,7 @@ class Heartbeat:
             await self._known.wait()
         return self.node.pk
 
-    async def run(self):
+    async def run(self) -> None:
         """Run for ever. A process that finds itself declared dead closes all sockets
         (their visits are closed already) and becomes a new incarnation."""
         while True:
@@ -58,14 +58,14 @@ class Heartbeat:
             self._note(time.monotonic())
             await asyncio.sleep(HEARTBEAT_EVERY)
 
-    async def sweep(self):
+    async def sweep(self) -> None:
         """Run for ever, beside the heartbeat, which must not wait for it."""
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY)
             if self._is_steady(time.monotonic()):
                 await run_in_database(attendance.sweep, SWEEP_WITHIN)
 
-    def _note(self, now):
+    def _note(self, now) -> None:
         if now - self._renewed_at > MAX_PAUSE:
             self._steady_since = now
         self._renewed_at = now
@@ -77,7 +77,7 @@ class Heartbeat:
         is_alive = now - self._renewed_at <= MAX_PAUSE
         return is_alive and now - self._steady_since > DEAD_AFTER.total_seconds()
 
-    def stop(self):
+    def stop(self) -> None:
         """The process stops (sync): its visits end, with the cause."""
         if self.node is not None:
             run_last_in_database(attendance.stop_node, self.node)

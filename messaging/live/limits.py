@@ -22,7 +22,7 @@ class Bucket:
 
     __slots__ = ("__weakref__", "_at", "_tokens")
 
-    def __init__(self, now=time.monotonic):
+    def __init__(self, now=time.monotonic) -> None:
         self._tokens = BURST
         self._at = now()
 
@@ -47,7 +47,7 @@ class AdmissionLimiter:
     """Clients reconnect together after a restart: a few are admitted at a time, the
     others wait, and once too many wait, one is told to try again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._places = asyncio.Semaphore(ENTERING)
         self.waiting = 0
 

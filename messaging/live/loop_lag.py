@@ -10,7 +10,7 @@ RECENT = 40  # measurements: the last 10 seconds
 
 
 class LoopLag:
-    def __init__(self):
+    def __init__(self) -> None:
         self._recent = deque([0.0], maxlen=RECENT)
 
     @property
@@ -18,7 +18,7 @@ class LoopLag:
         """The longest delay of late, in seconds."""
         return max(self._recent)
 
-    async def measure(self):
+    async def measure(self) -> None:
         """Run for ever."""
         loop = asyncio.get_running_loop()
         while True:

@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 EVERYBODY = "rollcall"
 PUBLISH_WITHIN = 0.25  # seconds
 PAUSE_AFTER_FAILURE = 1.0
-PULSE_EVERY = 2.0
+PROBE_EVERY = 2.0
 SILENT_AFTER = 5.0
 MAX_OUTGOING = 1_000  # rooms with hints that wait; more are left to the others' poll
 MAX_HINT = 256 * 1024  # bytes of events in one hint; above it, only their numbers
 
 
-def group_of(room_id):
+def group_of(room_id) -> str:
     return f"room.{room_id}"
 
 
@@ -35,27 +35,28 @@ class Relay:
     whenever messages may have been missed.
     """
 
-    def __init__(self, on_hint, on_connect):
+    def __init__(self, on_hint, on_connect) -> None:
         self._on_hint = on_hint
         self._on_connect = on_connect
         self._me = secrets.token_hex(8)
         self._groups = {EVERYBODY}
         self._channel = None
-        self._outgoing = {}  # {room_id: (epoch, records)}
-        self._ended = {}  # {session's name: whether the browser goes on}
+        self._outgoing: dict = {}  # {room_id: (epoch, records)}
+        # {session's name: whether the browser goes on}
+        self._ended: dict[str, bool] = {}
         self._has_outgoing = asyncio.Event()
         self._quiet_until = 0.0
         self._heard = time.monotonic()
 
     @property
     def is_connected(self):
-        """Whether hints come and go, as far as the last pulse tells."""
+        """Whether hints come and go, as far as the last probe tells."""
         heard_lately = time.monotonic() - self._heard < SILENT_AFTER
         return self._channel is not None and heard_lately
 
     # Out ------------------------------------------------------------------------------
 
-    def publish(self, room_id, epoch, records):
+    def publish(self, room_id, epoch, records) -> None:
         """Tell the other processes that the room's log grew by `records`."""
         if room_id not in self._outgoing and len(self._outgoing) >= MAX_OUTGOING:
             return
@@ -64,12 +65,12 @@ class Relay:
         self._outgoing[room_id][1].extend(records)
         self._has_outgoing.set()
 
-    def publish_session_end(self, name, goes_on):
+    def publish_session_end(self, name, goes_on) -> None:
         """Tell the other processes that a session, called `name`, has ended."""
         self._ended[name] = goes_on
         self._has_outgoing.set()
 
-    async def send(self):
+    async def send(self) -> None:
         """Send what waits, for ever; one message a room, whatever waited."""
         while True:
             await self._has_outgoing.wait()
@@ -82,7 +83,7 @@ class Relay:
             for room_id, news in outgoing.items():
                 await self._try_send(group_of(room_id), _hint(room_id, *news))
 
-    async def _try_send(self, group, message):
+    async def _try_send(self, group, message) -> None:
         if time.monotonic() < self._quiet_until:
             return
         message = {"type": "hint", "from": self._me, **message}
@@ -95,16 +96,16 @@ class Relay:
 
     # In -------------------------------------------------------------------------------
 
-    async def follow(self, room_id):
+    async def follow(self, room_id) -> None:
         """Hear the hints of this room from now on, if the layer works."""
         self._groups.add(group_of(room_id))
         await self._change_group("group_add", group_of(room_id))
 
-    async def unfollow(self, room_id):
+    async def unfollow(self, room_id) -> None:
         self._groups.discard(group_of(room_id))
         await self._change_group("group_discard", group_of(room_id))
 
-    async def _change_group(self, change, group):
+    async def _change_group(self, change, group) -> None:
         if self._channel is None:
             return
         with contextlib.suppress(Exception):
@@ -114,7 +115,7 @@ class Relay:
         # A group that was not joined is heard by nobody: begin anew, with all groups.
         self._heard = 0.0
 
-    async def listen(self):
+    async def listen(self) -> None:
         """Hear what the others publish, for ever; connect again whenever it breaks."""
         while True:
             try:
@@ -126,7 +127,7 @@ class Relay:
             await _forget_layer()
             await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
-    async def _connect(self):
+    async def _connect(self) -> None:
         async with asyncio.timeout(SILENT_AFTER):
             self._channel = await _layer().new_channel("rollcall.")
             for group in list(self._groups):
@@ -134,11 +135,11 @@ class Relay:
         self._heard = time.monotonic()
         self._on_connect()
 
-    async def _hear(self):
+    async def _hear(self) -> None:
         """Returns when the layer has been silent for too long.
 
         A subscriber can go deaf without an error (redis-py #2417), so the process
-        sends itself a pulse and wants to hear it.
+        sends itself a probe and wants to hear it.
         """
         receiving = asyncio.create_task(self._receive(self._channel))
         try:
@@ -147,13 +148,13 @@ class Relay:
             ):
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(PUBLISH_WITHIN):
-                        await _layer().send(self._channel, {"type": "pulse"})
-                await asyncio.wait([receiving], timeout=PULSE_EVERY)
+                        await _layer().send(self._channel, {"type": "probe"})
+                await asyncio.wait([receiving], timeout=PROBE_EVERY)
             logger.warning("the channel layer has gone silent; connecting again")
         finally:
             receiving.cancel()
 
-    async def _receive(self, channel):
+    async def _receive(self, channel) -> None:
         while True:
             message = await _layer().receive(channel)
             self._heard = time.monotonic()
@@ -176,7 +177,7 @@ def _layer():
     return channel_layers["default"]
 
 
-async def _forget_layer():
+async def _forget_layer() -> None:
     """Drop the layer with its connections; the next use makes a new one.
 
     Its own `flush` waits for a lock that a hanging command may hold, hence the limit.

@@ -26,7 +26,7 @@ COMMANDS_AT_ONCE = 2  # of the database's threads
 class Runtime:
     """The writer, the hub and the heartbeat of this process, in its event loop."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.rendering = Pool()
         self.writer = Writer()
@@ -60,7 +60,7 @@ class Runtime:
         only as long as somebody holds it: each socket does."""
         return self.buckets.setdefault(user_id, Bucket())
 
-    def keep_until_full(self, bucket):
+    def keep_until_full(self, bucket) -> None:
         """A socket is gone; who comes back with another must not find a new bucket."""
         self.loop.call_later(bucket.full_in, lambda: bucket)
 
@@ -77,7 +77,7 @@ class Runtime:
         async with self._acting:
             return await database.run_in_database(commands.run, command, user, room_id)
 
-    async def drain(self):
+    async def drain(self) -> None:
         """Stop in peace: nobody comes in any more, all pages are told to come back (to
         another process, or to the next of this one), and what waits is written."""
         self.draining = True
@@ -85,7 +85,7 @@ class Runtime:
         await self.writer.finish()
 
 
-async def _keep_running(work):
+async def _keep_running(work) -> None:
     """Run `work`, which has no end; a fault of the database must not give it one."""
     while True:
         try:
@@ -100,7 +100,7 @@ async def _keep_running(work):
 _current = None
 
 
-def start():
+def start() -> None:
     """Start the runtime in the running event loop; later calls do nothing."""
     global _current
     if _current is None:
@@ -112,7 +112,7 @@ def current():
     return _current
 
 
-def stop():
+def stop() -> None:
     """The server has stopped: say so to the log (sync, without the event loop)."""
     if _current is None:
         return

@@ -100,7 +100,7 @@ def _has_few_cells(body):
     return columns * len(lines) <= MAX_CELLS
 
 
-def _bound_colours(tokens):
+def _bound_colours(tokens) -> None:
     left = MAX_COLOURED
     for token in tokens:
         if token.type == "fence":

@@ -44,18 +44,18 @@ class Text:
 
     __slots__ = ("author_id", "body", "html", "timer")
 
-    def __init__(self, author_id, body, html, timer):
+    def __init__(self, author_id, body, html, timer) -> None:
         self.author_id = author_id
         self.body = body
         self.html = html  # a future
         self.timer = timer
 
-    def settle(self, html):
+    def settle(self, html) -> None:
         self.timer.cancel()
         if not self.html.done():  # its socket may have gone
             self.html.set_result(html)
 
-    def settle_plain(self, why):
+    def settle_plain(self, why) -> None:
         """Give up formatting, for one of metrics.PLAIN_BECAUSE."""
         if not self.html.done():
             metrics.STORED_PLAIN.labels(why).inc()
@@ -65,7 +65,7 @@ class Text:
 class Pool:
     """The workers of one process, and the texts that wait for them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._fork_server = None
         self._control = None  # a socket; what it is handed becomes a worker's own
@@ -105,29 +105,29 @@ class Pool:
             self._hand_out()
         return text.html
 
-    def _hand_out(self):
+    def _hand_out(self) -> None:
         while self._idle and len(self._busy) < AT_WORK and (text := self._next()):
             worker = self._idle.popleft()
             self._busy[text.author_id] = worker
             self._schedule(DEADLINE - LAST_MOMENT, self._is_nearly_late, text)
             worker.render(text)
 
-    def _schedule(self, seconds, step, text):
+    def _schedule(self, seconds, step, text) -> None:
         """What happens to a text next, if it is not settled before."""
         text.timer.cancel()
         text.timer = self._loop.call_later(seconds, step, text)
 
-    def _is_nearly_late(self, text):
+    def _is_nearly_late(self, text) -> None:
         """A step of its own: where the whole machine stood still, its worker gets a
         moment to answer."""
         self._schedule(LAST_MOMENT, self._is_late, text)
 
-    def _is_late(self, text):
+    def _is_late(self, text) -> None:
         """Its worker goes on: by its end we see who is to blame, text or machine."""
         text.settle_plain("late")
         self._schedule(STUCK_AFTER - DEADLINE, self._is_stuck, text)
 
-    def _is_stuck(self, text):
+    def _is_stuck(self, text) -> None:
         self._busy[text.author_id].close()
 
     def _next(self):
@@ -141,7 +141,7 @@ class Pool:
                 return text
         return None
 
-    def _give_up(self, text):
+    def _give_up(self, text) -> None:
         """It has waited for too long."""
         texts = self._waiting[text.author_id]
         texts.remove(text)
@@ -149,7 +149,7 @@ class Pool:
             del self._waiting[text.author_id]
         text.settle_plain("busy")
 
-    def _remember_late(self, author_id):
+    def _remember_late(self, author_id) -> None:
         now = time.monotonic()
         self._late.pop(author_id, None)
         self._late[author_id] = now + PLAIN_FOR
@@ -160,12 +160,12 @@ class Pool:
 
     # What workers tell ----------------------------------------------------------------
 
-    def has_come(self, worker):
+    def has_come(self, worker) -> None:
         self._workers.add(worker)
         self._patience = WAIT_WITHIN
         self._rest(worker)
 
-    def has_answered(self, worker, text, html):
+    def has_answered(self, worker, text, html) -> None:
         """A worker has the HTML of a text; "" if rendering it raised."""
         del self._busy[text.author_id]
         if html:
@@ -174,7 +174,7 @@ class Pool:
             text.settle_plain("fault")
         self._rest(worker)
 
-    def has_gone(self, worker, text):
+    def has_gone(self, worker, text) -> None:
         """A worker is no more: its text (or None) took all of its time, or it was
         killed, or it was stuck and we closed it."""
         self._workers.discard(worker)
@@ -189,7 +189,7 @@ class Pool:
         self._is_wanted.set()
         self._hand_out()
 
-    def _rest(self, worker):
+    def _rest(self, worker) -> None:
         self._idle.append(worker)
         self._hand_out()
 
@@ -209,20 +209,20 @@ class Pool:
             self._expect_none()
             raise
 
-    def close(self):
+    def close(self) -> None:
         """Have all processes end, as they do when this one ends, however it does."""
         self._stop_forking()
         for worker in list(self._workers):
             worker.close()
 
-    def _stop_forking(self):
+    def _stop_forking(self) -> None:
         if self._fork_server:
             self._control.close()
             with self._fork_server as ending:
                 ending.kill()
             self._fork_server = None
 
-    def _expect_none(self):
+    def _expect_none(self) -> None:
         """No worker can be had: what cannot be formatted now is stored as it is."""
         if not self._workers:
             self._patience = 0
@@ -272,14 +272,14 @@ def start_fork_server(control):
 class Worker(asyncio.Protocol):
     """The server's end of a worker's socket."""
 
-    def __init__(self, pool):
+    def __init__(self, pool) -> None:
         self._pool = pool
         self._ready = asyncio.get_running_loop().create_future()
         self._buffer = bytearray()
         self._text = None
         self.is_closed = False  # by us
 
-    def connection_made(self, transport):
+    def connection_made(self, transport) -> None:
         self._transport = transport
 
     async def is_ready(self):
@@ -288,17 +288,17 @@ class Worker(asyncio.Protocol):
             if not await asyncio.shield(self._ready):
                 raise ConnectionError("no worker could be forked")
 
-    def close(self):
+    def close(self) -> None:
         self.is_closed = True
         self._transport.abort()
 
-    def render(self, text):
+    def render(self, text) -> None:
         self._text = text
         self._began = time.monotonic()
         body = text.body.encode()
         self._transport.write(SIZE.pack(len(body)) + body)
 
-    def data_received(self, data):
+    def data_received(self, data) -> None:
         self._buffer += data
         if len(self._buffer) < SIZE.size:
             return
@@ -310,7 +310,7 @@ class Worker(asyncio.Protocol):
             self._buffer.clear()
             self._take(html)
 
-    def _take(self, html):
+    def _take(self, html) -> None:
         text, self._text = self._text, None
         if text is None:
             self._ready.set_result(True)
@@ -319,7 +319,7 @@ class Worker(asyncio.Protocol):
             metrics.RENDERING.observe(time.monotonic() - self._began)
             self._pool.has_answered(self, text, html)
 
-    def connection_lost(self, error):
+    def connection_lost(self, error) -> None:
         if not self._ready.done():
             self._ready.set_result(False)
         self._pool.has_gone(self, self._text)

@@ -26,12 +26,12 @@ NICE = 5  # the server's event loop comes first
 MAX_MEMORY = 160 * 1024 * 1024  # bytes of address space; 35 MB are used
 
 
-def main():
+def main() -> None:
     limit()
     serve(socket.socket(fileno=0))
 
 
-def limit():
+def limit() -> None:
     """Take little. (What a service manager forbids to set, it limits by itself.)"""
     with suppress(OSError, ValueError):
         os.nice(NICE)
@@ -40,7 +40,7 @@ def limit():
             resource.setrlimit(what, (most, most))
 
 
-def serve(control):
+def serve(control) -> None:
     """Fork a worker for each socket that comes over `control`, until that ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
     for_later = list(LANGUAGES)
@@ -59,7 +59,7 @@ def serve(control):
         os.close(descriptor)
 
 
-def work(connection):
+def work(connection) -> None:
     """Be a worker. Never returns."""
     for alarm in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(alarm, signal.SIG_DFL)
@@ -84,7 +84,7 @@ def within_deadline(body):
         alarms(0, 0)
 
 
-def alarms(processor, clock):
+def alarms(processor, clock) -> None:
     """Be ended after so many seconds; 0: not at all."""
     signal.setitimer(signal.ITIMER_PROF, processor)
     signal.setitimer(signal.ITIMER_REAL, clock)
@@ -107,7 +107,7 @@ def read(connection, size):
     return data
 
 
-def answer(connection, html):
+def answer(connection, html) -> None:
     encoded = html.encode()
     connection.sendall(SIZE.pack(len(encoded)) + encoded)
 

@@ -125,7 +125,7 @@ class PostMessage(PersonsRequest):
         return event.message
 
 
-def _store_messages(log, messages):
+def _store_messages(log, messages) -> None:
     log.flush()  # which gives the events their ids
     for message in messages:
         message.event_id = message.event.pk

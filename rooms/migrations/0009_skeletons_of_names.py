@@ -8,7 +8,7 @@ import accounts.names
 AT_ONCE = 1000  # rows
 
 
-def fill(apps, schema_editor):
+def fill(apps, schema_editor) -> None:
     rows = apps.get_model("rooms", "Room")
     last = 0
     while some := list(rows.objects.filter(pk__gt=last).order_by("pk")[:AT_ONCE]):

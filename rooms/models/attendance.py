@@ -156,7 +156,7 @@ class Visit(models.Model):
             ),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.user_id} in {self.room_id}"
 
 
@@ -196,7 +196,7 @@ def enter(log, new_visits):
     )
 
 
-def close_visits(log, causes):
+def close_visits(log, causes) -> None:
     """Close visits, given as {visit_id: cause}; those already closed stay as they are.
 
     Whoever signs out, with no page left, exits at once; others after a grace.
@@ -211,7 +211,7 @@ def close_visits(log, causes):
     settle(log, at_once)
 
 
-def close_unheld(places, held):
+def close_unheld(places, held) -> None:
     """Close the open visits of some servers to some rooms, given as (node_id, room_id),
     but those whose ids are in `held`."""
     with writing(*{room_id for _node_id, room_id in places}) as log:
@@ -224,14 +224,14 @@ def close_unheld(places, held):
         )
 
 
-def end_visits(log, room_id, user, cause):
+def end_visits(log, room_id, user, cause) -> None:
     """Close all visits of a person to a room, and write that they left."""
     visits = Visit.objects.open().filter(room_id=room_id, user=user)
     visits.update(closed_at=Greatest("opened_at", log.now), cause=cause)
     settle(log, [(room_id, user)])
 
 
-def end_all_visits(log, room_id, cause):
+def end_all_visits(log, room_id, cause) -> None:
     """Close all visits to a room, and write that everybody there left."""
     open_visits = Visit.objects.open().filter(room_id=room_id)
     open_visits.update(closed_at=Greatest("opened_at", log.now), cause=cause)
@@ -239,7 +239,7 @@ def end_all_visits(log, room_id, cause):
     settle(log, [(room_id, user) for user in present.distinct()])
 
 
-def settle(log, pairs):
+def settle(log, pairs) -> None:
     """Write a leave for each (room_id, user) here whose visits have all been closed."""
     people = {(room_id, user.pk): user for room_id, user in pairs}
     if not people:
@@ -286,7 +286,7 @@ def stop_node(node):
         _stop_node(node, mine, rooms - locked(rooms))  # a sweep comes to the others
 
 
-def _stop_node(node, mine, rooms):
+def _stop_node(node, mine, rooms) -> None:
     with writing(*rooms) as log:
         Node.objects.running().filter(pk=node.pk).stop()
         mine.filter(room_id__in=log.rooms).update(
@@ -372,7 +372,7 @@ def _last_closed(visits):
     return last
 
 
-def _close(visits, causes, now):
+def _close(visits, causes, now) -> None:
     by_cause = defaultdict(list)
     for pk, cause in causes.items():
         by_cause[cause].append(pk)

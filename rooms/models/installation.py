@@ -37,7 +37,7 @@ class Installation(models.Model):
         return cls.objects.select_for_update().get(id=1)
 
     @classmethod
-    def renew(cls):
+    def renew(cls) -> None:
         """Give it a new epoch: no cursor that was given out is good any more."""
         cls.current()
         cls.objects.update(epoch=new_epoch())

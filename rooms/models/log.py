@@ -53,7 +53,7 @@ class Head(models.Model):
             )
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"#{self.seq}"
 
 
@@ -139,7 +139,7 @@ class Event(models.Model):
             ),
         ]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"#{self.seq} {self.kind}"
 
     @property
@@ -263,7 +263,7 @@ class Log:
     `epoch` that of the numbers given here.
     """
 
-    def __init__(self, room_ids):
+    def __init__(self, room_ids) -> None:
         with connection.cursor() as cursor:
             cursor.execute(LOCK_HEADS, [sorted(set(room_ids))])
             rows = cursor.fetchall()
@@ -307,7 +307,7 @@ class Log:
         self._events.append(event)
         return event
 
-    def flush(self):
+    def flush(self) -> None:
         """Store what was appended, in one statement whatever its number; the texts,
         if there are any, in another."""
         events, self._events = self._events, []
@@ -330,7 +330,7 @@ class Log:
             transaction.on_commit(announce, robust=True)
 
 
-def _store_texts(events):
+def _store_texts(events) -> None:
     if not events:
         return
     for event in events:
@@ -354,7 +354,7 @@ def _by_room(events):
     return groups
 
 
-def _announce(room_id, epoch, events):
+def _announce(room_id, epoch, events) -> None:
     signals.appended.send(sender=Event, room_id=room_id, epoch=epoch, events=events)
 
 

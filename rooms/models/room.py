@@ -111,7 +111,7 @@ class Room(Moderation, models.Model):
         return self.name
 
     @transaction.atomic
-    def save(self, *args, **kwargs):
+    def save(self, *args, **kwargs) -> None:
         is_new = self._state.adding
         super().save(*args, **kwargs)
         if is_new:

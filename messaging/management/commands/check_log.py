@@ -9,7 +9,7 @@ from messaging import check_log
 class Command(BaseCommand):
     help = "Check the logs of all rooms; exit code 1, and the first faults, if any."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser) -> None:
         parser.add_argument(
             "--faults", type=int, default=5, help="how many to name of each sort (5)"
         )

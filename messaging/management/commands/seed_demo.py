@@ -23,7 +23,7 @@ DAY = timedelta(hours=15)  # from eight o'clock: the next one is always later
 class Command(BaseCommand):
     help = "Make people, rooms and some days of talk, to try the chat with."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser) -> None:
         parser.add_argument("--days", type=int, default=5, help="days of talk (5)")
         parser.add_argument(
             "--messages", type=int, default=60, help="messages a room and day (60)"
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         room.head.refresh_from_db()
         return room.head.seq
 
-    def _day(self, room, people, node, start, count):
+    def _day(self, room, people, node, start, count) -> None:
         """Everybody comes in at some time, they talk, everybody goes."""
         with writing(room.pk) as log:
             messages = []
@@ -109,7 +109,7 @@ class Command(BaseCommand):
                 message.event_id = message.event.pk
             Message.objects.store(messages)
 
-    def _pass_time(self, log, count):
+    def _pass_time(self, log, count) -> None:
         pause = timedelta(seconds=self.dice.expovariate(count / (8 * 3600)) + 1)
         log.now = min(log.now + pause, self.end)
 
@@ -125,7 +125,7 @@ class Command(BaseCommand):
         )
         return event.message
 
-    def _leave(self, log, room, node, here, person):
+    def _leave(self, log, room, node, here, person) -> None:
         cause = self.dice.choices([Cause.CLOSED, Cause.TIMED_OUT], weights=[5, 1])[0]
         Visit.objects.create(
             room=room,

@@ -9,7 +9,7 @@ from rooms.models import Room
 class Command(BaseCommand):
     help = "Make a room."
 
-    def add_arguments(self, parser):
+    def add_arguments(self, parser) -> None:
         parser.add_argument("name")
         parser.add_argument("--owner", required=True, help="the name of a person")
         parser.add_argument("--topic", default="")

@@ -209,7 +209,7 @@ def two_processes(stage, people=500, rate=300, rounds=3, seconds=6):
 
 
 def publishes(stage):
-    """How many times PUBLISH was called, less the pulses (one a process and 2 s)."""
+    """How many times PUBLISH was called, less the probes (one a process and 2 s)."""
     stats = stage.redis.client.info("commandstats")
     return stats.get("cmdstat_publish", {}).get("calls", 0)
 
