@@ -56,33 +56,35 @@ def _dump():
             "epoch": Installation.current().epoch,
             "rooms": {room.slug: _room(room) for room in Room.objects.with_heads()},
             "check_log": [
-                found for rule in check_log.RULES for found in check_log.faults(rule, 5)
+                [*found]
+                for rule in check_log.RULES
+                for found in check_log.faults(rule, 5)
             ],
         }
 
 
 def _room(room):
-    from messaging.history import lines
+    from messaging.history import fields_of
 
     visits = room.visits.filter(settled=False)
     return {
         "head": room.head.seq,
-        "events": [_line(line) for line in lines(room.events.order_by("seq"))],
+        "events": [_row(event) for event in fields_of(room.events.order_by("seq"))],
         "members": sorted(room.members.values_list("username", flat=True)),
         "here": sorted(set(visits.values_list("user__username", flat=True))),
     }
 
 
-def _line(line):
+def _row(event):
     from messaging import protocol
 
-    wire = orjson.loads(protocol.encode(protocol.event(line)))
+    wire = orjson.loads(protocol.encode(protocol.event(event)))
     body = wire.get("body")
     return (
-        line.seq,
-        line.kind,
-        line.actor,
-        line.target,
+        event.seq,
+        event.kind,
+        event.actor,
+        event.target,
         wire.get("cause"),
         wire.get("key"),
         body and digest(body),
