@@ -24,6 +24,10 @@ def tell(site, history):
     are hurt is theirs.)"""
     ours = {name: one for name, one in site.processes.items() if name not in STORES}
     for name, process in ours.items():
-        for line in process.log_path.read_text(errors="replace").splitlines():
-            if UNFORESEEN.search(line) and not FORESEEN.search(line):
-                history.tell("log", process=name, line=line[:500])
+        tell_of(name, process, history)
+
+
+def tell_of(name, process, history):
+    for line in process.log_path.read_text(errors="replace").splitlines():
+        if UNFORESEEN.search(line) and not FORESEEN.search(line):
+            history.tell("log", process=name, line=line[:500])

@@ -11,7 +11,7 @@ import psutil
 import psycopg
 from django.db import connection
 
-from tests.lab.faults import final
+from tests.lab.faults import final, logs
 from tests.lab.faults.history import History
 from tests.lab.faults.load import secret_of
 from tests.lab.faults.page import SimulatedPage, SimulatedPerson, digest
@@ -21,6 +21,12 @@ WITHIN = 5  # seconds, for a sound server to get well
 SCENES: dict[str, "Scene"] = {}
 EVERYBODY = ("alice", "bob", "carol")
 STALLED = 40  # tabs
+BESIDE = "-beside"  # ends the name of a second room, of the same people
+SESSIONS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_start > %s
+    AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 TERMINATE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_start > %s
@@ -105,8 +111,9 @@ class Play:
 
     # Pages ----------------------------------------------------------------------------
 
-    async def enter(self, name, server=0, line="good", tab=""):
-        """Open somebody's page of the room; it, when it is live."""
+    async def enter(self, name, server=0, line="good", tab="", room=""):
+        """Open somebody's page of the room, or of that BESIDE it; it, when it is
+        live."""
         server = self.stage.servers[server]
         lines = {}
         if line == "bad":
@@ -114,10 +121,10 @@ class Play:
             lines[line] = self.lines.add(f"{self.slug} {name}", target)
         site = SceneSite(server, self.made, **lines)
         person = SimulatedPerson(site, f"{name}-{self.slug}", line)
-        name = person.name + tab
+        name = person.name + tab + room
         rng = random.Random(name)
         self.pages[name] = page = SimulatedPage(
-            name, person, self.slug, self.history, rng
+            name, person, self.slug + room, self.history, rng
         )
         self.tasks[name] = asyncio.create_task(page.run())
         await self.until(lambda: page.is_live)
@@ -182,6 +189,10 @@ class Play:
         """
         return not await self.do(self.stage.sql, query, [f"{name}-{self.slug}"])
 
+    async def sample_sessions(self):
+        count = await self.do(self.stage.sql, SESSIONS, [self.stage.began])
+        self.history.tell("sample", process="postgres", sessions=count[0][0])
+
     def sample(self):
         for nth, server in enumerate(self.stage.servers):
             with suppress(psutil.Error):
@@ -191,8 +202,8 @@ class Play:
     # From the beginning to the end ----------------------------------------------------
 
     async def run(self, play):
-        rooms = {self.slug: [f"{name}-{self.slug}" for name in EVERYBODY]}
-        secrets = {self.slug: secret_of(self.slug)}
+        rooms = rooms_of(self.slug)
+        secrets = {slug: secret_of(slug) for slug in rooms}
         self.history.tell("cast", rooms=rooms, secrets=secrets, daphnes=1)
         try:
             await play(self)
@@ -213,14 +224,16 @@ class Play:
                         page.is_live and page.is_whole and not len(page.outbox)
                         for page in pages
                     )
-                    and len({(page.epoch, page.last) for page in pages}) == 1
+                    and len({(page.slug, page.epoch, page.last) for page in pages})
+                    == len({page.slug for page in pages})
                 ),
                 seconds=WITHIN,
             )
 
     async def _tell_the_end(self):
         dump = await self.dump("end")
-        here = {page.person.name for page in self.pages.values() if page.is_live}
+        pages = [page for page in self.pages.values() if page.slug == self.slug]
+        here = {page.person.name for page in pages if page.is_live}
         self.history.tell("present", rooms={self.slug: sorted(here)})
         members = dump["rooms"][self.slug]["members"]
         await asyncio.gather(
@@ -229,6 +242,8 @@ class Play:
                 for page in self.pages.values()
             )
         )
+        for nth, server in enumerate(self.stage.servers):
+            logs.tell_of(f"daphne-{nth}", server, self.history)
 
     async def dump(self, why):
         found = await self.do(_dump)
@@ -237,6 +252,12 @@ class Play:
         found["check_log"] = [f for f in found["check_log"] if f[0] == self.slug]
         self.history.tell("dump", why=why, **found)
         return found
+
+
+def rooms_of(slug):
+    """{slug: [names]} of a scene."""
+    people = [f"{name}-{slug}" for name in EVERYBODY]
+    return {slug: people, slug + BESIDE: people}
 
 
 def _dump():
@@ -280,6 +301,44 @@ async def sessions_end_before_a_commit(play):
         await play.terminate_sessions()
     with suppress(TimeoutError):
         await play.acked(alice)
+
+
+@scene("numbers reserved in blocks", servers=2)
+async def two_talk_by_turns(play):
+    alice, bob = await play.enter("alice"), await play.enter("bob", server=1)
+    for page in (alice, bob, alice):
+        play.say(page)
+        await play.acked(page)
+
+
+@scene("an echo of each message")
+async def somebody_talks(play):
+    alice, _bob = await play.enter("alice"), await play.enter("bob")
+    play.say(alice, times=2)
+    await play.acked(alice)
+
+
+@scene("frames for all rooms")
+async def two_rooms_talk(play):
+    alice, _bob = await play.enter("alice"), await play.enter("bob", room=BESIDE)
+    play.say(alice, times=2)
+    await play.acked(alice)
+
+
+@scene("an exception that nobody catches")
+async def two_talk(play):
+    alice, bob = await play.enter("alice"), await play.enter("bob")
+    play.say(alice)
+    play.say(bob)
+    await play.acked(alice, bob)
+
+
+@scene("a database session for each socket")
+async def many_come(play):
+    await play.enter("alice")
+    for nth in range(STALLED):
+        await play.enter("carol", tab=f"-{nth}")
+    await play.sample_sessions()
 
 
 @scene("no look at keys")

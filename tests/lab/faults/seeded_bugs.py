@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 MOMENT = 0.4  # seconds
@@ -93,6 +94,48 @@ def number_from_sequence():
         return event
 
     Log.append = append_by_sequence
+
+
+@bug("numbers reserved in blocks", "I8")
+def reserve_numbers():
+    """A process that is ahead of another is overtaken by what comes later."""
+    from django.db import connection
+
+    from rooms.models.log import Log
+
+    append, reserved = Log.append, {}  # {room: the number before the next}
+
+    def append_from_block(self, room_id, kind, actor, **fields):
+        if kind == "message":
+            reserved.setdefault(room_id, block_after(self._heads[room_id].seq, room_id))
+            self._heads[room_id].seq = reserved[room_id]
+            reserved[room_id] += 1
+        return append(self, room_id, kind, actor, **fields)
+
+    def block_after(seq, room_id):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE SEQUENCE IF NOT EXISTS planted_{room_id}"
+                f" INCREMENT 100 START {seq + 1}"
+            )
+            cursor.execute(f"SELECT nextval('planted_{room_id}')")
+            return cursor.fetchone()[0] - 1
+
+    Log.append = append_from_block
+
+
+@bug("an echo of each message", "I2")
+def echo():
+    from messaging.writing.requests import PostMessage
+
+    store = PostMessage.store
+
+    def store_and_echo(cls, log, requests, standings):
+        echoes = [replace(one, key=f"{one.key}-echo") for one in requests]
+        outcomes = store(log, [*requests, *echoes], standings)
+        return {one: outcomes[one] for one in requests}
+
+    PostMessage.store = classmethod(store_and_echo)
 
 
 @bug("no look at keys", "I3")
@@ -177,6 +220,48 @@ def replay_one_more():
         return await missed(self, max(0, seen - 1), upto)
 
     Feed._missed = missed_and_one
+
+
+@bug("frames for all rooms", "I10")
+def write_to_all_rooms():
+    from messaging.live import runtime
+    from messaging.live.fanout import write_to_all
+    from messaging.live.feed import Feed
+
+    async def write(self, frame):
+        for feed in runtime.current().hub.feeds.values():
+            await write_to_all(feed._live, frame)
+
+    Feed._write = write
+
+
+@bug("an exception that nobody catches", "I14")
+def let_one_escape():
+    from messaging.live.feed import Feed
+
+    send = Feed._send_batch
+
+    async def send_and_raise(self):
+        await send(self)
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+
+    Feed._send_batch = send_and_raise
+
+
+@bug("a database session for each socket", "I15")
+def connect_for_each():
+    import psycopg
+
+    from messaging.live.hub import Hub
+
+    join, held = Hub.join, []
+
+    async def connect_and_join(self, *args):
+        url = os.environ["DATABASE_URL"]
+        held.append(await asyncio.to_thread(psycopg.connect, url))
+        return await join(self, *args)
+
+    Hub.join = connect_and_join
 
 
 @bug("stale members", "I9")
