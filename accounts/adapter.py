@@ -19,8 +19,8 @@ from accounts.security_record import Kind, SecurityRecord
 logger = logging.getLogger(__name__)
 
 LOCKED_FOR = 5 * 60  # seconds, as ACCOUNT_RATE_LIMITS says
-WRONG = _("Name and password do not match.")
-NOT_RIGHT = _("That is not right, or it was already used.")
+WRONG = _("The name or the password is incorrect.")
+NOT_RIGHT = _("This code is incorrect or was already used.")
 BY_FACTOR = {
     "mfa_reauthenticate": _("Use a code"),
     "mfa_reauthenticate:webauthn": _("Use a passkey"),
@@ -33,9 +33,9 @@ class AccountAdapter(DefaultAccountAdapter):
     error_messages = DefaultAccountAdapter.error_messages | {
         "email_password_mismatch": WRONG,
         "username_password_mismatch": WRONG,
-        "enter_current_password": _("This is not your password."),
-        "incorrect_password": _("This is not your password."),
-        "duplicate_email": _("This is your address already."),
+        "enter_current_password": _("The password is incorrect."),
+        "incorrect_password": _("The password is incorrect."),
+        "duplicate_email": _("This is already your address."),
     }
 
     def is_open_for_signup(self, request):

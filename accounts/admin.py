@@ -112,7 +112,7 @@ class PeopleAdmin(UserAdmin):
             return redirect(request.get_full_path())
 
     @admin.action(
-        description=_("Deactivate, and end their sessions"), permissions=["change"]
+        description=_("Deactivate and sign out everywhere"), permissions=["change"]
     )
     def deactivate(self, request, queryset):
         people = queryset.filter(is_active=True).exclude(pk=request.user.pk)
@@ -123,13 +123,13 @@ class PeopleAdmin(UserAdmin):
             self.log_change(request, person, "deactivated")
             count += 1
         told = ngettext(
-            "%(count)s person is deactivated.",
-            "%(count)s people are deactivated.",
+            "%(count)s account was deactivated.",
+            "%(count)s accounts were deactivated.",
             count,
         )
         self.message_user(request, told % {"count": count})
 
-    @admin.action(description=_("Confirm the e-mail address"), permissions=["change"])
+    @admin.action(description=_("Confirm e-mail address"), permissions=["change"])
     def confirm_address(self, request, queryset):
         """For a chat without a mail server, or a letter that does not arrive."""
         own = EmailAddress.objects.filter(primary=True, verified=False)
@@ -168,7 +168,7 @@ class SecurityRecordAdmin(admin.ModelAdmin):
     list_display = ["at", "kind", "name", "address", "browser_in_words", "detail"]
     list_filter = ["kind"]
     search_fields = ["slug__startswith"]
-    search_help_text = _("How a name begins.")
+    search_help_text = _("The beginning of a name.")
     ordering = ["-pk"]
     sortable_by = []
     paginator = OlderLinkPaginator

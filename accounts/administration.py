@@ -51,6 +51,6 @@ def asked_first(request):
 def to_set_up_second_factor(request):
     if request.method == "GET":
         request.session["second_factor_for"] = request.get_full_path()
-    told = _("The administration requires a second factor. Set one up first.")
+    told = _("Administration requires a second factor. Set one up first.")
     messages.warning(request, told)
     return redirect("mfa_index")

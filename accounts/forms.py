@@ -19,8 +19,8 @@ from accounts.security_record import Kind, SecurityRecord
 PASSWORD_HELP = _("At least 8 characters, not only digits, and not easy to guess.")
 
 
-ASK = _("This chat sends no letters. Ask an administrator of it for a sign-in link.")
-ASK_FOR_ADDRESS = _("This chat sends no letters, so it cannot confirm an address.")
+ASK = _("This chat doesn’t send e-mail. Ask an administrator for a sign-in link.")
+ASK_FOR_ADDRESS = _("This chat doesn’t send e-mail, so addresses can’t be confirmed.")
 
 
 class TakesName:
@@ -49,14 +49,14 @@ class PersonForm(TakesName, BaseUserCreationForm):
         fields = ["username", "email"]
         field_classes = {"username": NameFormField}
         labels = {"email": _("E-mail address (optional)")}
-        help_texts = {"email": _("Without it you cannot reset a forgotten password.")}
+        help_texts = {"email": _("Without it you can’t reset a forgotten password.")}
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["username"].widget.attrs["autocomplete"] = "username"
         self.fields["email"].widget.attrs["autocomplete"] = "email"
         self.fields["password1"].help_text = PASSWORD_HELP
-        self.fields["password2"].label = _("Password, again")
+        self.fields["password2"].label = _("Repeat the password")
         self.fields["password2"].help_text = ""
         if not settings.SENDS_LETTERS and "email" in self.fields:
             self.fields["email"].help_text = ""
@@ -108,7 +108,7 @@ class OurWords:
         "oldpassword": _("Current password"),
         "password": _("Password"),
         "password1": _("New password"),
-        "password2": _("New password, again"),
+        "password2": _("Repeat the new password"),
         "email": _("E-mail address"),
         "login": _("Name or e-mail address"),
     }
@@ -229,7 +229,7 @@ class ReauthenticateByCodeForm(CodeForm, mfa_forms.ReauthenticateForm):
 
 
 class ActivateAppForm(CodeForm, totp_forms.ActivateTOTPForm):
-    labels = {"code": _("Code that the app shows")}
+    labels = {"code": _("Code from the app")}
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

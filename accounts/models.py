@@ -24,8 +24,8 @@ from accounts.names import (
 )
 from accounts.security_record import Kind, SecurityRecord, by_whom
 
-NAME_TAKEN = _("Somebody has this name already.")
-LOOKS_TAKEN = _("Somebody has a name that looks the same.")
+NAME_TAKEN = _("This name is already taken.")
+LOOKS_TAKEN = _("A name that looks the same is already taken.")
 PRIVILEGES = ["is_active", "is_staff", "is_superuser"]
 WATCHED = {"password", *PRIVILEGES}
 
@@ -68,7 +68,9 @@ class User(AbstractUser):
     username = NameField(
         _("name"),
         unique=True,
-        help_text=_("Letters of any script, digits, “_” and “-”; 32 at most."),
+        help_text=_(
+            "Up to 32 characters: letters of any alphabet, digits, “_” and “-”."
+        ),
         error_messages={"unique": NAME_TAKEN},
     )
     slug = FoldedNameField(of="username")

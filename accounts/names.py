@@ -33,7 +33,7 @@ webmaster postmaster hostmaster
 админ админы администратор администраторы администрация модератор модераторы владелец
 система поддержка техподдержка безопасность служба команда помощь бот сервис
 """
-MIXED = _("Write each word of a name in one alphabet.")
+MIXED = _("Use only one alphabet in each word of the name.")
 RESERVED = _("This name is reserved.")
 KINDS = {"Mn": "M", "Mc": "M", "Nd": "D"}
 
@@ -64,7 +64,7 @@ def fold(name):
 def validate_name(name):
     if UNSEEN.search(name) or not SHAPE.fullmatch("".join(map(_kind, name))):
         raise ValidationError(
-            _("Start with a letter; letters, digits, “_” and “-” may follow.")
+            _("Start with a letter, then use letters, digits, “_” and “-”.")
         )
 
 

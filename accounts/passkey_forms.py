@@ -20,7 +20,7 @@ TRIPS = (
 
 
 class NamesPasskey(OurWords):
-    labels = {"name": _("Name of the passkey"), "credential": ""}
+    labels = {"name": _("Passkey name"), "credential": ""}
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -61,7 +61,7 @@ def _keep(request):
             kept.setlist(name, values)
     text = kept.urlencode()
     if len(text) > KEPT or any("password" in name for name, _values in fields):
-        told = _("What you sent was not saved. Enter it again.")
+        told = _("Your changes weren’t saved. Enter them again.")
         return messages.warning(request, told)
     state = {"path": request.get_full_path(), "fields": text}
     request.session[STATE_SESSION_KEY] = {

@@ -27,13 +27,13 @@ class Kind(models.TextChoices):
     SIGN_IN_FAILED = "sign_in_failed", _("sign-in failed")
     LOCK_OUT = "lock_out", _("locked out")
     SIGN_UP = "sign_up", _("signed up")
-    RESET_ASKED = "reset_asked", _("password reset asked for")
+    RESET_ASKED = "reset_asked", _("password reset requested")
     RESET = "reset", _("password reset")
     PASSWORD = "password", _("password changed")
     ADDRESS = "address", _("e-mail address changed")
     PRIVILEGE = "privilege", _("privileges changed")
     SECOND_FACTOR = "second_factor", _("second factor changed")
-    LINK_MADE = "link_made", _("sign-in link made")
+    LINK_MADE = "link_made", _("sign-in link created")
     LINK_USED = "link_used", _("sign-in link used")
 
 

@@ -26,7 +26,7 @@ def profile(request):
     # A copy of one's own: a refused name must not stand in the page's header.
     form = NameForm(request.POST or None, instance=User.objects.get(pk=request.user.pk))
     if form.is_valid() and form.save():
-        messages.success(request, _("Your name is changed."))
+        messages.success(request, _("Your name was changed."))
         return redirect("accounts:profile")
     return render(request, "account/profile.html", {"form": form})
 
@@ -62,7 +62,7 @@ def end_session(request, handle):
     for each in request.user.sessions.all():
         if each.handle == handle:
             each.delete()
-            messages.success(request, _("The session is ended."))
+            messages.success(request, _("The session was ended."))
             return redirect("accounts:sessions")
     raise Http404
 
@@ -71,7 +71,7 @@ def end_session(request, handle):
 @require_POST
 def end_other_sessions(request):
     request.user.sessions.besides(request.session.session_key).delete()
-    messages.success(request, _("You are signed out everywhere else."))
+    messages.success(request, _("You’re signed out everywhere else."))
     return redirect("accounts:sessions")
 
 

@@ -46,27 +46,29 @@ def run(command, user, room_id):
     action = COMMANDS.get(command.name)
     if action is None:
         name = command.name[:32]
-        return _("There is no command /%(name)s. Try /help.") % {"name": name}
+        return _("Unknown command: /%(name)s. Type /help to see all commands.") % {
+            "name": name
+        }
     room = Room.objects.filter(pk=room_id).first()
     if room is None:
-        raise Refused("not_allowed", _("There is no such room any more."))
+        raise Refused("not_allowed", _("This room no longer exists."))
     return action(room, user, command.rest)
 
 
 def _help(room, user, rest):
     return "\n".join(
         [
-            _("/me does something – say it as an act"),
+            _("/me waves – describe what you’re doing"),
             _("/topic text – set the topic"),
-            _("/kick name reason – put somebody out (also /kill)"),
-            _("/clear reason – hide all that was said so far; it can be taken back"),
-            _("//text – say a text that starts with a slash"),
+            _("/kick name reason – remove somebody from the room (also /kill)"),
+            _("/clear reason – clear the history; it can be restored"),
+            _("//text – send a message that starts with a slash"),
         ]
     )
 
 
 def _me(room, user, rest):
-    return _("Say what you do: /me waves")
+    return _("Add what you’re doing: /me waves")
 
 
 def _topic(room, user, rest):
@@ -76,7 +78,7 @@ def _topic(room, user, rest):
 def _kick(room, user, rest):
     name, _space, reason = rest.partition(" ")
     if not name:
-        return _("Say whom: /kick name reason")
+        return _("Add a name: /kick name reason")
     return room.kick(find_person(name), by=user, reason=reason)
 
 

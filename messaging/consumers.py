@@ -33,12 +33,12 @@ MAX_WAITING = 1024 * 1024  # bytes that a slow reader may keep us holding
 PACE = MAX_WAITING // 4  # a page that catches up is not sent more than that ahead
 REPLAY_WITHIN = 30  # seconds
 NORMAL_CLOSURES = {1000, 1001}
-TOO_SLOW = _("Your line is too slow for this room.")
+TOO_SLOW = _("Your connection is too slow for this room.")
 TOO_MANY = ngettext_lazy(
-    "You have %(count)s connection open here, which is the limit. Close some tabs, "
-    "and this page will connect again.",
-    "You have %(count)s connections open here, which is the limit. Close some tabs, "
-    "and this page will connect again.",
+    "You have %(count)s connection open, which is the limit. Close some tabs "
+    "and this page will reconnect.",
+    "You have %(count)s connections open, which is the limit. Close some tabs "
+    "and this page will reconnect.",
     "count",
 )
 
@@ -119,7 +119,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
             self.session_hash = Session.hash_of(session_key)
             self.user = await run_in_database(person_of, session_key)
         if self.user is None:
-            raise CloseSocket(Close.SIGNED_OUT, _("You are signed out."))
+            raise CloseSocket(Close.SIGNED_OUT, _("You’re signed out."))
         live = runtime.current()
         if live.hub.sockets_of(self.user) >= settings.SOCKETS_PER_PERSON:
             raise CloseSocket(
@@ -150,7 +150,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
             return
         within_limit = self._bucket.take()
         if self._bucket.flooded:
-            await self.close_with(Close.FLOODING, _("Too many frames."))
+            await self.close_with(Close.FLOODING, _("Too many requests."))
             return
         try:
             request = protocol.read(text_data)
@@ -169,7 +169,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         raise NotImplementedError
 
     async def slow_down(self, key) -> None:
-        detail = _("Slow down: that was not sent.")
+        detail = _("You’re sending too fast. This wasn’t sent.")
         await self.deliver(protocol.error("slow_down", detail, key))
 
     def write(self, wire) -> None:
@@ -213,7 +213,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
 
     async def drain(self) -> None:
         """The process stops: another will have this page."""
-        await self.close_with(Close.RESTART, _("The server restarts."))
+        await self.close_with(Close.RESTART, _("The server is restarting."))
 
 
 class RoomsConsumer(PersonConsumer):
@@ -223,7 +223,7 @@ class RoomsConsumer(PersonConsumer):
         await self.deliver(protocol.present_counts({}))  # the page sees that it is in
 
     async def take(self, request) -> None:
-        detail = _("There is no room here to write to.")
+        detail = _("This connection has no room to write to.")
         await self.deliver(protocol.error("not_allowed", detail, request.key))
 
 
@@ -231,7 +231,7 @@ class NowhereConsumer(PersonConsumer):
     """Any other address. (Channels would answer it with an error of its own.)"""
 
     async def enter(self):
-        raise CloseSocket(Close.NO_SUCH_ROOM, _("There is nothing here."))
+        raise CloseSocket(Close.NO_SUCH_ROOM, _("Nothing is here."))
 
 
 class RoomConsumer(PersonConsumer):
@@ -257,7 +257,7 @@ class RoomConsumer(PersonConsumer):
         slug = self.scope["url_route"]["kwargs"]["slug"]
         self.room_id = await run_in_database(_room_id, slug)
         if self.room_id is None:
-            raise CloseSocket(Close.NO_SUCH_ROOM, _("There is no such room."))
+            raise CloseSocket(Close.NO_SUCH_ROOM, _("There’s no such room."))
         async with asyncio.timeout(2 * ANSWER_WITHIN):
             node_id = await live.heartbeat.node_id()
             self.entry = await self._store_entry(
@@ -331,12 +331,12 @@ class RoomConsumer(PersonConsumer):
             frame = protocol.error(refused.code, refused.detail, post.key)
         except (Unknown, TimeoutError, *LOST):
             metrics.UNKNOWN.inc()
-            detail = _("The database does not answer. It will be sent again.")
+            detail = _("The server isn’t responding. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
         except Exception:
             logger.exception("a post could not be answered")
             metrics.UNKNOWN.inc()
-            detail = _("Something went wrong here. It will be sent again.")
+            detail = _("Something went wrong. It will be sent again.")
             frame = protocol.error("try_later", detail, post.key)
         finally:
             turn.end()

@@ -97,9 +97,9 @@ class Cursor:
 def read(text):
     """The request in a text frame (None: it was a binary one); BadFrame otherwise."""
     if text is None:
-        raise BadFrame("unreadable", _("Only text frames are read here."))
+        raise BadFrame("unreadable", _("Only text frames are accepted."))
     if len(text) > MAX_FRAME_IN or len(text.encode()) > MAX_FRAME_IN:
-        raise BadFrame("too_big", _("A frame may have 64 KiB at most."))
+        raise BadFrame("too_big", _("A frame can have at most 64 KiB."))
     try:
         frame = orjson.loads(text)
     except ValueError:
@@ -108,7 +108,7 @@ def read(text):
         raise BadFrame("unreadable", _("The frame is not a JSON object."))
     reader = READERS.get(_string(frame.pop("type", None)))
     if reader is None:
-        raise BadFrame("unknown_type", _("There is no frame of this type."))
+        raise BadFrame("unknown_type", _("Unknown frame type."))
     return reader(frame)
 
 
@@ -138,9 +138,9 @@ def _post(frame):
         raise BadFrame("bad_field", _("“body” must be text."), key)
     _refuse_more(frame, key)
     if not body.strip():
-        raise BadFrame("empty", _("There is nothing to say."), key)
+        raise BadFrame("empty", _("The message is empty."), key)
     if len(body) > MAX_BODY:
-        detail = _("A message may have %(max)s characters at most.") % {"max": MAX_BODY}
+        detail = _("A message can have at most %(max)s characters.") % {"max": MAX_BODY}
         raise BadFrame("too_long", detail, key)
     return Post(key, body)
 
@@ -150,7 +150,7 @@ def _show(frame):
     if not isinstance(rooms, list) or not all(map(_is_slug, rooms)):
         raise BadFrame("bad_field", _("“rooms” must be a list of names."))
     if len(rooms) > MAX_SHOWN:
-        detail = _("“rooms” may name %(max)s rooms at most.") % {"max": MAX_SHOWN}
+        detail = _("“rooms” can name at most %(max)s rooms.") % {"max": MAX_SHOWN}
         raise BadFrame("bad_field", detail)
     _refuse_more(frame)
     return Show(frozenset(rooms))

@@ -91,7 +91,7 @@ def _urls(room):
 def log(request, slug):
     """One page of a room's log as JSON; docs/PROTOCOL.md, "The log by HTTP"."""
     if not request.user.is_authenticated:
-        return _error(401, "not_allowed", _("You are signed out."))
+        return _error(401, "not_allowed", _("You’re signed out."))
     room = get_object_or_404(Room.objects.of(request.user).named(slug))
     try:
         place = _place(request.GET)
@@ -115,12 +115,12 @@ def _place(query):
     """Where in the log, as arguments of `history.page`; BadFrame if it is nowhere."""
     names = {"before", "after", "around"} & set(query)
     if len(names) > 1:
-        raise BadFrame("bad_field", _("Only one of before, after and around."))
+        raise BadFrame("bad_field", _("Use only one of before, after and around."))
     place = {name: protocol.read_seq(query[name], name) for name in names}
     if "limit" in query:
         place["limit"] = protocol.read_seq(query["limit"], "limit")
         if not 1 <= place["limit"] <= MAX_PAGE:
-            detail = _("“limit” must be 1 to %(max)s.") % {"max": MAX_PAGE}
+            detail = _("“limit” must be from 1 to %(max)s.") % {"max": MAX_PAGE}
             raise BadFrame("bad_field", detail)
     return place
 

@@ -107,7 +107,7 @@ class RoomAdmin(UncountedAdmin):
         "name",
         "topic",
         "people_here",
-        "lines",
+        "events",
         "last_activity",
         "archived_at",
         "deleted_at",
@@ -117,7 +117,7 @@ class RoomAdmin(UncountedAdmin):
     readonly_fields = [
         "people_here",
         "members_link",
-        "lines",
+        "events",
         "floor",
         "created_at",
         "archived_at",
@@ -152,7 +152,7 @@ class RoomAdmin(UncountedAdmin):
         except Refused as refused:
             detail = refused.detail
         except IntegrityError:  # somebody took the name just now
-            detail = gettext("There is a room of this name already.")
+            detail = gettext("There’s already a room with this name.")
         self.message_user(request, detail, messages.ERROR)
         return redirect(request.get_full_path())
 
@@ -167,8 +167,8 @@ class RoomAdmin(UncountedAdmin):
     def people_here(self, room):
         return room.head.here
 
-    @admin.display(description=_("lines"), ordering="head__seq")
-    def lines(self, room):
+    @admin.display(description=_("events"), ordering="head__seq")
+    def events(self, room):
         return room.head.seq
 
     @admin.display(description=_("last activity"))
@@ -182,7 +182,7 @@ class RoomAdmin(UncountedAdmin):
         address += f"?room__id__exact={room.pk}"
         return format_html('<a href="{}">{}</a>', address, gettext("Show them"))
 
-    @admin.action(description=_("Clear the history"), permissions=["change"])
+    @admin.action(description=_("Clear history"), permissions=["change"])
     def clear_history(self, request, queryset) -> None:
         reason = request.POST.get("reason", "")
         act_on_each(self, request, queryset, lambda r: r.clear(request.user, reason))
@@ -191,7 +191,7 @@ class RoomAdmin(UncountedAdmin):
     def archive(self, request, queryset) -> None:
         act_on_each(self, request, queryset, lambda r: r.archive(request.user))
 
-    @admin.action(description=_("Open again"), permissions=["change"])
+    @admin.action(description=_("Unarchive"), permissions=["change"])
     def reopen(self, request, queryset) -> None:
         act_on_each(self, request, queryset, lambda r: r.archive(request.user, False))
 
@@ -209,7 +209,7 @@ class RoomAdmin(UncountedAdmin):
         }
         return TemplateResponse(request, "admin/rooms/room/delete_rooms.html", context)
 
-    @admin.action(description=_("Bring back"), permissions=["change"])
+    @admin.action(description=_("Recover"), permissions=["change"])
     def bring_back(self, request, queryset) -> None:
         act_on_each(self, request, queryset, lambda r: r.recover_room(request.user))
 
@@ -231,7 +231,7 @@ class MembershipAdmin(UncountedAdmin):
     def has_delete_permission(self, request, obj=None) -> bool:
         return False  # kicking does it, and says so in the log
 
-    @admin.action(description=_("Kick out of the room"), permissions=["change"])
+    @admin.action(description=_("Remove from room"), permissions=["change"])
     def kick(self, request, queryset) -> None:
         reason = request.POST.get("reason", "")
         act_on_each(

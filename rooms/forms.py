@@ -22,12 +22,13 @@ class RoomNameField(forms.CharField):
         name = NameField().clean(super().clean(value), None)
         if fold(name) in RESERVED or Room.everything.named(name).exists():
             raise ValidationError(
-                _("There is a room of this name already."), code="taken"
+                _("There’s already a room with this name."), code="taken"
             )
         validate_chosen_name(name)
         if Room.everything.filter(skeleton=skeleton(name)).exists():
             raise ValidationError(
-                _("There is a room whose name looks the same."), code="taken"
+                _("There’s already a room with a name that looks the same."),
+                code="taken",
             )
         return name
 
@@ -122,7 +123,7 @@ class WelcomeForm(PersonForm):
         label=_("Set-up code"),
         max_length=100,
         help_text=_(
-            "It was printed where Rollcall was started; "
+            "It was printed where Rollcall was started. "
             "“manage.py setup_code” prints it again."
         ),
         widget=forms.TextInput(
@@ -147,14 +148,14 @@ class WelcomeForm(PersonForm):
 
     def clean_code(self):
         if not is_setup_code(self.cleaned_data["code"]):
-            raise ValidationError(_("This is not the set-up code."))
+            raise ValidationError(_("The set-up code is incorrect."))
 
     @transaction.atomic
     def save(self, commit=True):
         """Make both. The admin, or None where somebody was quicker: see the errors."""
         Installation.lock()
         if not is_new():
-            self.add_error(None, _("Somebody has set this chat up already."))
+            self.add_error(None, _("This chat is already set up."))
             return None
         admin = super().save(commit)
         if admin is None:

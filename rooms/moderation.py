@@ -40,7 +40,7 @@ class Moderation:
         """
         with self._acting(user) as log:
             if not user.is_active:
-                raise Refused("not_allowed", gettext("This account is closed."))
+                raise Refused("not_allowed", gettext("This account is deactivated."))
             if self.role_of(user):
                 return None
             if self.archived_at:
@@ -74,7 +74,7 @@ class Moderation:
     def give_role(self, target, role, by):
         """`target`, a member, is now owner, moderator or member."""
         if role not in Role.values:
-            raise Refused("bad_field", gettext("There is no such role."))
+            raise Refused("bad_field", gettext("There’s no such role."))
         with self._acting(by, Act.ROLE, target) as log:
             if role != Role.OWNER:
                 self._keep_an_owner(besides=target)
@@ -103,7 +103,8 @@ class Moderation:
             clear = self.events.filter(seq=seq, kind=Event.Kind.CLEAR).first()
             if clear is None or seq != self.floor:
                 raise Refused(
-                    "bad_field", gettext("Only the latest clear can be taken back.")
+                    "bad_field",
+                    gettext("Only the most recently cleared history can be restored."),
                 )
             self._change(floor=clear.data["before"])
             return log.append(
@@ -149,7 +150,7 @@ class Moderation:
             if self.pk in log.rooms:
                 self.refresh_from_db()
             if self.pk not in log.rooms or (self.deleted_at and not even_deleted):
-                raise Refused("not_allowed", gettext("There is no such room any more."))
+                raise Refused("not_allowed", gettext("This room no longer exists."))
             if act is not None:
                 self._check(by, act, target)
             yield log
@@ -160,9 +161,11 @@ class Moderation:
         target_role = target and self.role_of(target)
         may_act = by and may(by, act, self.role_of(by), target_role)
         if not may_act or (act == Act.KICK and by == target):
-            raise Refused("not_allowed", gettext("You may not do that here."))
+            raise Refused(
+                "not_allowed", gettext("You don’t have permission to do that here.")
+            )
         if target and not target_role:
-            detail = gettext("%(name)s is no member of this room.")
+            detail = gettext("%(name)s isn’t a member of this room.")
             raise Refused("bad_field", detail % {"name": target.username})
         if self.archived_at and act in NOT_WHILE_ARCHIVED:
             raise Refused("archived", gettext("This room is archived."))
@@ -177,7 +180,10 @@ class Moderation:
             return
         said = self.events.filter(kind=Event.Kind.MESSAGE)
         if said.exclude(actor_id=by.pk).exists():
-            detail = gettext("Others have written here: only an admin can delete it.")
+            detail = gettext(
+                "Other people have written here, so only an administrator can delete "
+                "the room."
+            )
             raise Refused("not_allowed", detail)
 
     def _keep_an_owner(self, besides):
@@ -186,7 +192,7 @@ class Moderation:
         if self.role_of(besides) == Role.OWNER and not others.exists():
             raise Refused(
                 "not_allowed",
-                gettext("A room needs an owner: make somebody else owner first."),
+                gettext("A room needs an owner. Make somebody else an owner first."),
             )
 
 
@@ -194,7 +200,7 @@ def one_line(text, limit):
     """One line of text; Refused where it is too long or cannot be stored."""
     text = " ".join(text.split())
     if any(unicodedata.category(letter) == "Cc" for letter in text):
-        raise Refused("bad_field", gettext("The text has a control character."))
+        raise Refused("bad_field", gettext("The text contains a control character."))
     if len(text) > limit:
         detail = gettext("At most %(limit)s characters.")
         raise Refused("too_long", detail % {"limit": limit})
@@ -205,5 +211,5 @@ def find_person(name):
     """The person of that name, with or without an @ before it; Refused if none."""
     person = User.objects.named(name.removeprefix("@")).first()
     if person is None:
-        raise Refused("bad_field", gettext("There is nobody of that name."))
+        raise Refused("bad_field", gettext("Nobody has this name."))
     return person

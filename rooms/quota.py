@@ -33,13 +33,13 @@ def allow_another_room(person):
 def _told(left) -> str:
     hours = -(-left // timedelta(hours=1))  # rounded up
     most = ngettext(
-        "You have made %(count)s room in 24 hours; that is the most.",
-        "You have made %(count)s rooms in 24 hours; that is the most.",
+        "You’ve created %(count)s room in 24 hours, which is the limit.",
+        "You’ve created %(count)s rooms in 24 hours, which is the limit.",
         settings.ROOMS_PER_DAY,
     )
     again = ngettext(
-        "You can make another in %(hours)s hour.",
-        "You can make another in %(hours)s hours.",
+        "You can create another in %(hours)s hour.",
+        "You can create another in %(hours)s hours.",
         hours,
     )
     return f"{most % {'count': settings.ROOMS_PER_DAY}} {again % {'hours': hours}}"

@@ -98,7 +98,7 @@ def create(request):
                 )
             )
         except IntegrityError:  # somebody took the name just now
-            form.add_error("name", _("There is a room of this name already."))
+            form.add_error("name", _("There’s already a room with this name."))
         except Refused as refused:
             form.add_error(None, refused.detail)
     status = 422 if form.is_bound else 200
@@ -134,8 +134,8 @@ def act(form=ActForm):
     return decorate
 
 
-SIGNED_OUT = Refused("signed_out", gettext_lazy("You are signed out."))
-NO_SUCH_ROOM = Refused("no_such_room", gettext_lazy("There is no such room."))
+SIGNED_OUT = Refused("signed_out", gettext_lazy("You’re signed out."))
+NO_SUCH_ROOM = Refused("no_such_room", gettext_lazy("There’s no such room."))
 STATUS = {
     "signed_out": 401,
     "not_allowed": 403,

@@ -424,11 +424,11 @@ async def test_each_socket_speaks_the_language_of_its_person(
         await page(carol, await chosen("en"), **accepted) as english,
         await page(alice, await chosen("ru")) as chooser,
     ):
-        assert told(await russian.post("/fly")).startswith("Команды /fly нет.")
-        assert told(await english.post("/fly")).startswith("There is no command /fly.")
+        assert told(await russian.post("/fly")).startswith("Неизвестная команда: /fly.")
+        assert told(await english.post("/fly")).startswith("Unknown command: /fly.")
         assert told(await chooser.post("/help")).startswith("/me машет рукой")
         assert told(await russian.post("/clear")) == "Здесь у вас нет на это прав."
-        assert told(await russian.post("")) == "В сообщении ничего нет."
+        assert told(await russian.post("")) == "Сообщение пустое."
         await sync_to_async(room.archive)(alice)
         refused = await asyncio.gather(russian.post("a"), english.post("b"))
         assert list(map(told, refused)) == [
@@ -439,4 +439,4 @@ async def test_each_socket_speaks_the_language_of_its_person(
             await sync_to_async(room.kick)(person, by=alice)
         assert await russian.closed() == await english.closed() == 4403
         assert told(russian.frames[-1]) == "Вы больше не состоите в этой комнате."
-        assert told(english.frames[-1]) == "You are no member any more."
+        assert told(english.frames[-1]) == "You’re no longer a member of this room."

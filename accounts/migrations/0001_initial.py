@@ -70,8 +70,8 @@ class Migration(migrations.Migration):
                 (
                     "username",
                     accounts.names.NameField(
-                        error_messages={"unique": "Somebody has this name already."},
-                        help_text="Letters of any script, digits, “_” and “-”; 32 at most.",
+                        error_messages={"unique": "This name is already taken."},
+                        help_text="Up to 32 characters: letters of any alphabet, digits, “_” and “-”.",
                         max_length=32,
                         unique=True,
                         verbose_name="name",

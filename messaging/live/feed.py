@@ -119,12 +119,14 @@ class Feed:
                     history.reopening, self.room_id, set(asked.values())
                 )
             except Room.DoesNotExist:
-                gone = _("There is no such room.")
+                gone = _("There’s no such room.")
                 return await self._close_all(Close.NO_SUCH_ROOM, gone)
             self._start_at(*opened)
             async for socket in in_turns(self.sockets):
                 if socket not in asked:
-                    await socket.close_with(Close.RESTART, _("The room starts anew."))
+                    await socket.close_with(
+                        Close.RESTART, _("The room is starting again.")
+                    )
                 elif asked[socket] not in members:
                     await self._close(socket)
                 elif socket.entry:
@@ -150,7 +152,7 @@ class Feed:
                 await self._send_news()
             except Exception:
                 logger.exception("room %s: its sockets begin anew", self.room_id)
-                await self._close_all(Close.RESTART, _("The room starts anew."))
+                await self._close_all(Close.RESTART, _("The room is starting again."))
 
     async def _send_news(self) -> None:
         """Send what there is; what comes meanwhile is the next frame. A rest after each

@@ -53,7 +53,7 @@ class Heartbeat:
                 metrics.DECLARED_DEAD.inc()
                 self.node = None
                 self._known.clear()
-                await self._hub.close_all(Close.RESTART, _("The server restarts."))
+                await self._hub.close_all(Close.RESTART, _("The server is restarting."))
                 continue
             self._note(time.monotonic())
             await asyncio.sleep(HEARTBEAT_EVERY)

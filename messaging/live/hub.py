@@ -63,7 +63,7 @@ class Hub:
             # Whoever asks for it may be cut off; all the room's sockets need it whole.
             await asyncio.shield(background.start(feed.start_over("epoch")))
         if socket.entry.epoch != feed.epoch:  # let in by the log before the restore
-            await socket.close_with(Close.RESTART, _("The room starts anew."))
+            await socket.close_with(Close.RESTART, _("The room is starting again."))
             return None
         return await feed.welcome(socket, cursor)
 
@@ -98,7 +98,7 @@ class Hub:
             if goes_on:  # under a new key, which the browser has by now
                 await socket.close_with(Close.RESTART, _("Your session was renewed."))
             else:
-                await socket.close_with(Close.SIGNED_OUT, _("You are signed out."))
+                await socket.close_with(Close.SIGNED_OUT, _("You’re signed out."))
 
     # Feeds ----------------------------------------------------------------------------
 

@@ -55,7 +55,9 @@ class AdmissionLimiter:
     async def slot(self):
         """Admit a socket, when it is its turn. Raises Refused where too many wait."""
         if self.waiting >= MAX_WAITING:
-            raise Refused("busy", _("Too many come at once. Try again in a moment."))
+            raise Refused(
+                "busy", _("Too many people are connecting. Try again in a moment.")
+            )
         self.waiting += 1
         try:
             async with self._places:

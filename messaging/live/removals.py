@@ -9,7 +9,7 @@ from rooms.models import Event
 
 REVOKES: dict[str, str] = {Event.Kind.KICK: "target", Event.Kind.PART: "user"}
 EVERYBODY = -1  # in place of a person's id: the room was deleted
-REMOVED = (Close.NOT_ALLOWED, _("You are no member any more."))
+REMOVED = (Close.NOT_ALLOWED, _("You’re no longer a member of this room."))
 DELETED = (Close.NO_SUCH_ROOM, _("This room was deleted."))
 
 

@@ -68,7 +68,7 @@ class Runtime:
     async def admission(self):
         """A socket comes in, when it is its turn. Raises Refused where it cannot."""
         if self.draining:
-            raise Refused("try_later", _("The server restarts."))
+            raise Refused("try_later", _("The server is restarting."))
         async with self.admission_limiter.slot():
             yield
 

@@ -73,7 +73,7 @@ class Writer:
         raises Refused where too much waits."""
         queue = self._locked_rooms.get(request.room_id, self._shared)
         if len(queue) >= MAX_WAITING and request.is_repeated:
-            raise Refused("busy", _("Too much is waiting. Try again in a moment."))
+            raise Refused("busy", _("The server is busy. Try again in a moment."))
         done = asyncio.get_running_loop().create_future()
         queue.add([(request, done, time.monotonic())])
         return done

@@ -62,7 +62,7 @@ class PersonsRequest(WriteRequest):
         """Why `user` may not do this; None if they may."""
         standing = standings.get((self.room_id, self.user.pk))
         if standing is None or not may(standing, act, standing.role):
-            return Refused("not_allowed", _("You are no member of this room."))
+            return Refused("not_allowed", _("You’re not a member of this room."))
         if act in NOT_WHILE_ARCHIVED and standing.archived_at:
             return Refused("archived", _("This room is archived."))
         return None
@@ -113,7 +113,9 @@ class PostMessage(PersonsRequest):
         if (room_id, body, me) == (self.room_id, self.body, self.me):
             metrics.DUPLICATES.inc()
             return seq
-        return Refused("key_reused", _("This key stands for another message."))
+        return Refused(
+            "key_reused", _("This key was already used for another message.")
+        )
 
     def append(self, log) -> Message:
         extra = {"me": True} if self.me else {}

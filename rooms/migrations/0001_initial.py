@@ -104,7 +104,7 @@ class Migration(migrations.Migration):
                     accounts.names.FoldedNameField(
                         editable=False,
                         error_messages={
-                            "unique": "There is a room of this name already."
+                            "unique": "There’s already a room with this name."
                         },
                         max_length=255,
                         of="name",
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "created_at",
-                    models.DateTimeField(auto_now_add=True, verbose_name="made"),
+                    models.DateTimeField(auto_now_add=True, verbose_name="created"),
                 ),
                 (
                     "archived_at",
@@ -228,12 +228,12 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         choices=[
-                            ("closed", "closed the page"),
+                            ("closed", "page closed"),
                             ("signed out", "signed out"),
-                            ("timed out", "the line went silent"),
-                            ("kicked", "was put out"),
-                            ("lost", "their server died"),
-                            ("shutdown", "the server stopped"),
+                            ("timed out", "connection lost"),
+                            ("kicked", "removed"),
+                            ("lost", "server failure"),
+                            ("shutdown", "server stopped"),
                         ],
                         max_length=16,
                         verbose_name="cause",
@@ -314,17 +314,17 @@ class Migration(migrations.Migration):
                     "kind",
                     models.CharField(
                         choices=[
-                            ("message", "said something"),
-                            ("enter", "came in"),
-                            ("leave", "went out"),
-                            ("join", "became a member"),
-                            ("part", "gave up membership"),
-                            ("kick", "put somebody out"),
+                            ("message", "wrote a message"),
+                            ("enter", "entered"),
+                            ("leave", "exited"),
+                            ("join", "joined the room"),
+                            ("part", "left the room"),
+                            ("kick", "removed somebody"),
                             ("role", "changed a role"),
                             ("topic", "changed the topic"),
-                            ("archive", "archived or reopened the room"),
+                            ("archive", "archived or unarchived the room"),
                             ("clear", "cleared the history"),
-                            ("restore", "took a clear back"),
+                            ("restore", "restored the history"),
                         ],
                         max_length=16,
                         verbose_name="kind",

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             field=accounts.names.FoldedNameField(
                 db_collation="C",
                 editable=False,
-                error_messages={"unique": "There is a room of this name already."},
+                error_messages={"unique": "There’s already a room with this name."},
                 max_length=255,
                 of="name",
                 unique=True,

@@ -27,13 +27,13 @@ GRACE = timedelta(seconds=10)
 class Cause(models.TextChoices):
     """Why somebody left."""
 
-    CLOSED = "closed", _("closed the page")
+    CLOSED = "closed", _("page closed")
     SIGNED_OUT = "signed out", _("signed out")
-    TIMED_OUT = "timed out", _("the line went silent")
-    KICKED = "kicked", _("was put out")
-    LOST = "lost", _("their server died")
-    SHUTDOWN = "shutdown", _("the server stopped")
-    DELETED = "deleted", _("the room was deleted")
+    TIMED_OUT = "timed out", _("connection lost")
+    KICKED = "kicked", _("removed")
+    LOST = "lost", _("server failure")
+    SHUTDOWN = "shutdown", _("server stopped")
+    DELETED = "deleted", _("room deleted")
 
 
 # Who leaves so is gone at once: no page of theirs will come back within the grace.

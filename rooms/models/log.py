@@ -74,19 +74,19 @@ class Event(models.Model):
     """One entry of a room's log: something happened, and this is its number."""
 
     class Kind(models.TextChoices):
-        MESSAGE = "message", _("said something")
-        ENTER = "enter", _("came in")
-        LEAVE = "leave", _("went out")
-        JOIN = "join", _("became a member")
-        PART = "part", _("gave up membership")
-        KICK = "kick", _("put somebody out")
+        MESSAGE = "message", _("wrote a message")
+        ENTER = "enter", _("entered")
+        LEAVE = "leave", _("exited")
+        JOIN = "join", _("joined the room")
+        PART = "part", _("left the room")
+        KICK = "kick", _("removed somebody")
         ROLE = "role", _("changed a role")
         TOPIC = "topic", _("changed the topic")
-        ARCHIVE = "archive", _("archived or reopened the room")
+        ARCHIVE = "archive", _("archived or unarchived the room")
         CLEAR = "clear", _("cleared the history")
-        RESTORE = "restore", _("took a clear back")
+        RESTORE = "restore", _("restored the history")
         DELETE_ROOM = "delete_room", _("deleted the room")
-        RECOVER_ROOM = "recover_room", _("brought the room back")
+        RECOVER_ROOM = "recover_room", _("recovered the room")
 
     room = models.ForeignKey(
         "Room", models.CASCADE, related_name="events", verbose_name=_("room")

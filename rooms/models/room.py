@@ -79,14 +79,14 @@ class Room(Moderation, models.Model):
     slug = FoldedNameField(
         of="name",
         db_collation="C",
-        error_messages={"unique": _("There is a room of this name already.")},
+        error_messages={"unique": _("There’s already a room with this name.")},
     )
     skeleton = SkeletonField(of="name")
     topic = models.CharField(_("topic"), max_length=MAX_TOPIC, blank=True)
     floor = models.BigIntegerField(
         _("floor"), default=1, help_text=_("The lowest number that is still shown.")
     )
-    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
     archived_at = models.DateTimeField(_("archived"), null=True, blank=True)
     deleted_at = models.DateTimeField(_("deleted"), null=True, blank=True)
     members = models.ManyToManyField(User, through="Membership", related_name="rooms")

@@ -61,7 +61,7 @@ def test_a_name_taken_a_moment_ago_is_a_sentence(ann, bob, desk, password, monke
     data = {"username": "ANN", "password1": password, "password2": password}
     for url in (f"{PEOPLE}add/", f"{PEOPLE}{bob.pk}/change/"):
         answer = desk.post(url, data, follow=True)
-        assert "Somebody has this name already." in answer.content.decode()
+        assert "This name is already taken." in answer.content.decode()
 
 
 def test_an_admin_deactivates_people_but_not_oneself(
@@ -70,7 +70,7 @@ def test_an_admin_deactivates_people_but_not_oneself(
     browser = sign_in("ann").client
     chosen = {"action": "deactivate", "_selected_action": [ann.pk, admin.pk]}
     assert (
-        "1 person is deactivated."
+        "1 account was deactivated."
         in desk.post(PEOPLE, chosen, follow=True).content.decode()
     )
     assert signed_in(browser) is None

@@ -43,11 +43,11 @@ def test_whoever_has_none_sets_one_up_and_comes_back(strict, desk, password):
     answer = desk.get(PEOPLE, follow=True)
     assert answer.redirect_chain == [(FACTORS, 302)]
     page = answer.content.decode()
-    assert "The administration requires a second factor." in page
-    assert "Go on to the administration" not in page
+    assert "Administration requires a second factor." in page
+    assert "Continue to administration" not in page
     show_password(desk, password)
     _app, page = set_up_app(desk)
-    assert f'<a class="button primary" href="{PEOPLE}">Go on' in page
+    assert f'<a class="button primary" href="{PEOPLE}">Continue' in page
     assert desk.get(PEOPLE).status_code == 200
     assert "Go on" not in desk.get(FACTORS).content.decode()
 
@@ -196,7 +196,7 @@ def test_a_form_that_is_not_kept_is_told(fields, boss, desk, password):
     assert "account_reauthentication_state" not in desk.session
     answer = desk.post(again, {"password": password}, follow=True)
     assert answer.redirect_chain[-1][0] == f"{PEOPLE}add/"
-    assert "What you sent was not saved." in answer.content.decode()
+    assert "Your changes weren’t saved." in answer.content.decode()
 
 
 def test_what_is_kept_is_for_its_own_page(boss, bob, desk, password):

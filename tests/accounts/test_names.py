@@ -169,7 +169,7 @@ def test_a_name_that_looks_like_anothers_is_taken(name, twin):
     assert fold(name) != fold(twin)
     assert chosen(twin) == [] or twin == "mıke"
     User.objects.create_user(name)
-    assert chosen(twin) == ["Somebody has a name that looks the same."]
+    assert chosen(twin) == ["A name that looks the same is already taken."]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_names_that_look_different_are_two(one, other):
 @pytest.mark.parametrize("name", ["аnn", "Ивaн", "pаypаl", "Αnn", "ann_Ивaн"])
 @pytest.mark.django_db
 def test_a_word_of_mixed_scripts_is_no_name_to_choose(name):
-    assert chosen(name) == ["Write each word of a name in one alphabet."]
+    assert chosen(name) == ["Use only one alphabet in each word of the name."]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_names_of_those_who_run_the_chat_are_reserved(name):
     told = chosen(name)
     assert told in (
         ["This name is reserved."],
-        ["Write each word of a name in one alphabet."],
+        ["Use only one alphabet in each word of the name."],
     )
     if name.isascii():
         assert chosen(name, is_staff=True) == []

@@ -13,7 +13,7 @@ from accounts.security_record import Kind, SecurityRecord
 from tests.support.threads import at_once
 
 NEW = "a staple of horses"
-ASK = "Ask an administrator of it for a sign-in link."
+ASK = "Ask an administrator for a sign-in link."
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_page_for_the_address_says_why_it_takes_none(ann, sign_in, no_letter
     browser = sign_in("ann").client
     browser.post("/accounts/reauthenticate/", {"password": "correct horse battery"})
     url = "/accounts/email/"
-    assert "This chat sends no letters" in browser.get(url).content.decode()
+    assert "This chat doesn’t send e-mail" in browser.get(url).content.decode()
     browser.post(url, {"email": "new@example.org", "action_add": ""})
     assert not ann.emailaddress_set.filter(email="new@example.org").exists()
     assert no_letters == []

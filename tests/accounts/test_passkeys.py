@@ -58,7 +58,7 @@ def add_passkey(page, site):
     page.fill("[name=password]", PASSWORD)
     page.click("button.primary")
     page.fill("[name=name]", "My key")
-    page.click("text=Add the passkey")
+    page.click("button:has-text('Add passkey')")
     page.wait_for_url("**/recovery-codes/")
 
 
@@ -66,7 +66,7 @@ def test_a_passkey_opens_the_admin(site, page, key):
     sign_in(page, site, next="/admin/")
     page.wait_for_url(f"**{FACTORS}")
     add_passkey(page, site)
-    page.click("text=Go on to the administration")
+    page.click("text=Continue to administration")
     assert page.title() == "Site administration | Django site admin"
     page.context.clear_cookies()
     sign_in(page, site, next="/admin/")
@@ -129,7 +129,7 @@ def test_without_the_key_one_is_told(site, page, key):
     page.wait_for_url("**/authenticate/")
     page.evaluate("() => { navigator.credentials.get = () => Promise.reject() }")
     page.click("text=Use a passkey")
-    page.wait_for_selector("text=The passkey did not work.")
+    page.wait_for_selector("text=The passkey didn’t work.")
     assert User.objects.get().has_second_factor
 
 
@@ -139,5 +139,5 @@ def test_where_a_browser_knows_none_the_page_says_so(site, page):
     page.goto(f"{site}{FACTORS}webauthn/add/")
     page.fill("[name=password]", PASSWORD)
     page.click("button.primary")
-    page.wait_for_selector("text=This browser does not support passkeys")
-    assert not page.is_visible("text=Add the passkey")
+    page.wait_for_selector("text=This browser doesn’t support passkeys")
+    assert not page.is_visible("button:has-text('Add passkey')")

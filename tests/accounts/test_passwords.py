@@ -100,7 +100,7 @@ def test_who_forgot_it_gets_a_link_and_chooses_another(ann, ask, sign_in, client
     _answer, [message] = ask("Ann@Example.org")
     assert "Ann" in message.body
     assert (
-        "Your password is changed" in choose(client, link_in(message)).content.decode()
+        "Your password was changed" in choose(client, link_in(message)).content.decode()
     )
     assert sign_in("ann", NEW).status_code == 302
 

@@ -108,7 +108,7 @@ def test_a_code_is_good_once(protected, sign_in):
     code = app.code()
     assert sign_in("ann").client.post(SIGN_IN, {"code": code}).status_code == 302
     again = sign_in("ann").client.post(SIGN_IN, {"code": code})
-    assert "not right, or it was already used" in again.content.decode()
+    assert "incorrect or was already used" in again.content.decode()
 
 
 def test_a_recovery_code_is_good_once(protected, sign_in, signed_in):

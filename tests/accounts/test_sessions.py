@@ -53,14 +53,14 @@ def test_one_sees_where_one_is_signed_in_in_plain_words(ann, sign_in):
     sign_in("ann", HTTP_USER_AGENT=IPHONE, REMOTE_ADDR="192.0.2.7")
     page = here.get(PAGE, HTTP_USER_AGENT=FIREFOX).content.decode()
     this, other = re.findall(r"<li>.*?</li>", page, re.DOTALL)
-    assert "Firefox on Linux" in this and "this one" in this
+    assert "Firefox on Linux" in this and "this session" in this
     assert (
-        "Safari on iPhone" in other and "192.0.2.7" in other and "in use now" in other
+        "Safari on iPhone" in other and "192.0.2.7" in other and "active now" in other
     )
     ann.sessions.exclude(pk=name_of(here)).update(
         seen_at=timezone.now() - timedelta(hours=3)
     )
-    assert "last seen 3\xa0hours ago" in here.get(PAGE).content.decode()
+    assert "last active 3\xa0hours ago" in here.get(PAGE).content.decode()
 
 
 @pytest.mark.parametrize(

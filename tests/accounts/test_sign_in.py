@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.models import User
 
 URL = "/accounts/login/"
-WRONG = "Name and password do not match."
+WRONG = "The name or the password is incorrect."
 
 
 @pytest.mark.parametrize(

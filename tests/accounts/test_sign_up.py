@@ -45,7 +45,7 @@ def test_nobody_signs_up_before_there_is_an_admin(client, sign_up, admin):
     """Or a stranger would close the first-run page to who set the chat up."""
     admin.delete()
     for response in (client.get(URL), sign_up("Ann")):
-        assert "Nobody has set it up yet" in response.content.decode()
+        assert "This chat isn’t set up yet" in response.content.decode()
     assert not User.objects.exists()
 
 
@@ -69,7 +69,7 @@ def test_one_comes_to_the_page_one_wanted(sign_up):
 
 @pytest.mark.django_db
 def test_the_page_says_what_an_e_mail_address_is_for(client):
-    assert "cannot reset a forgotten password" in client.get(URL).content.decode()
+    assert "can’t reset a forgotten password" in client.get(URL).content.decode()
 
 
 @pytest.mark.django_db

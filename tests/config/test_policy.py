@@ -107,7 +107,7 @@ def test_text_does_not_become_code_beside_our_policy(
 ):
     sign_in(alice)
     page.goto("/rooms/lobby/")
-    expect(page.locator("#status")).to_contain_text("Live", timeout=15_000)
+    expect(page.locator("#status")).to_contain_text("Connected", timeout=15_000)
     with pytest.raises(Error, match="TypeError"):
         page.evaluate(f"() => {{ {script} }}")
 

@@ -144,7 +144,7 @@ def test_a_purge_that_breaks_off_goes_on_the_next_night(
     next(remove(room))
     assert faults() == []  # nobody is alarmed by a room that is half removed
     assert room.events.exists()
-    with pytest.raises(Refused, match="There is no such room any more"):
+    with pytest.raises(Refused, match="This room no longer exists"):
         room.recover_room(admin)
     page = browse(admin).get("/admin/rooms/room/").content.decode()
     assert "garden" in page and "design" not in page

@@ -266,7 +266,7 @@ def test_signed_out_it_is_401(room, client):
     for slug in ("lobby", "nosuch"):
         answer = client.get(f"/rooms/{slug}/log/")
         assert answer.status_code == 401
-        assert answer.json()["detail"] == "You are signed out."
+        assert answer.json()["detail"] == "You’re signed out."
 
 
 def test_it_closes_to_who_is_put_out(room, alice, bob, browse):

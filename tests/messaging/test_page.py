@@ -64,7 +64,7 @@ def session_of(user):
 
 
 def is_live(page):
-    expect(page.locator("#status")).to_contain_text("Live", timeout=15_000)
+    expect(page.locator("#status")).to_contain_text("Connected", timeout=15_000)
     return page
 
 
@@ -219,7 +219,7 @@ def test_the_line_is_lost_and_regained(visit, server, room, alice, bob):
     say(page, "before")
     expect(row(other, "before")).to_have_count(1)
     page.context.set_offline(True)
-    expect(page.locator("#status")).not_to_contain_text("Live", timeout=15_000)
+    expect(page.locator("#status")).not_to_contain_text("Connected", timeout=15_000)
     say(page, "typed while away")
     expect(page.locator("#pending .row")).to_have_count(1)
     say(other, "said while away")
@@ -237,7 +237,7 @@ def test_the_server_dies_and_comes_back(visit, server, room, alice):
     say(page, "before")
     expect(row(page, "before")).to_have_count(1)
     server.kill()
-    expect(page.locator("#status")).not_to_contain_text("Live", timeout=15_000)
+    expect(page.locator("#status")).not_to_contain_text("Connected", timeout=15_000)
     say(page, "into the void")
     expect(page.locator("#pending .row")).to_have_count(1)
     server.start()
@@ -263,8 +263,8 @@ def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
     is_live(two)
     two.locator("#say").fill("what I was about to say")
     one.locator("#here .person", has_text="bob").click()
-    one.get_by_role("button", name="Put out …").click()
-    sentence = "They cannot join again for 10 minutes."
+    one.get_by_role("button", name="Remove from room…").click()
+    sentence = "They can’t join again for 10 minutes."
     expect(one.locator("#kick-dialog")).to_contain_text(sentence)
     one.locator("#kick-field").fill("be nice")
     one.locator("#kick-dialog button[type=submit]").click()
@@ -272,7 +272,7 @@ def test_a_kick_is_shown_with_its_reason(visit, room, alice, bob):
     expect(two.locator("#banner")).to_be_visible()
     expect(two.locator("#banner a")).to_have_attribute("href", "/rooms/")
     expect(two.locator("#say")).to_have_value("what I was about to say")
-    expect(one.locator("#rows")).to_contain_text("put bob out")
+    expect(one.locator("#rows")).to_contain_text("bob was removed by alice")
     expect(one.locator("#here")).not_to_contain_text("bob")
     expect(two.locator("#banner")).to_contain_text("You can join again at")
     two.goto(two.url)
@@ -291,9 +291,9 @@ def test_a_clear_hides_and_a_restore_brings_back(visit, room, alice, bob):
         expect(row(page, "too much")).to_have_count(1)
         expect(row(page, "a secret")).to_have_count(0)
         expect(page.locator("#pending .row")).to_have_count(0)
-    expect(two.get_by_role("button", name="Take back")).to_have_count(0)
+    expect(two.get_by_role("button", name="Restore")).to_have_count(0)
     assert_equals_fresh_load(two)
-    one.get_by_role("button", name="Take back").click()
+    one.get_by_role("button", name="Restore").click()
     for page in (one, two):
         expect(row(page, "a secret")).to_have_count(1)
     assert_equals_fresh_load(two)
@@ -322,17 +322,17 @@ def test_an_owner_deletes_a_room_by_the_keyboard(visit, room, alice, bob):
     is_live(two)
     expect(two.locator('[data-opens="delete_room"]')).to_be_hidden()
     one.get_by_role("button", name="Room menu").press("Enter")
-    item = one.get_by_role("button", name="Delete the room …")
+    item = one.get_by_role("button", name="Delete room…")
     item.press("Enter")
     dialog = one.get_by_role("dialog", name="Delete lobby?")
-    expect(dialog).to_contain_text("For 30 days an admin can bring it back")
+    expect(dialog).to_contain_text("An administrator can recover it for 30 days")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     one.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
     one.get_by_role("button", name="Room menu").press("Enter")
     item.press("Enter")
     one.keyboard.press("Shift+Tab")
-    expect(dialog.get_by_role("button", name="Delete the room")).to_be_focused()
+    expect(dialog.get_by_role("button", name="Delete room")).to_be_focused()
     one.keyboard.press("Enter")
     one.wait_for_url("**/rooms/")
     expect(one.locator("[data-room=lobby]")).to_have_count(0)
@@ -347,7 +347,9 @@ def test_a_command_is_answered_for_its_sender_alone(visit, room, alice, bob):
     expect(two.locator(".notice")).to_contain_text("/dance")
     expect(two.locator("#pending .row")).to_have_count(0)
     say(two, "/topic mine")
-    expect(two.locator("#pending .row")).to_contain_text("You may not do that here")
+    expect(two.locator("#pending .row")).to_contain_text(
+        "You don’t have permission to do that here"
+    )
     two.get_by_role("button", name="Discard").click()
     expect(two.locator("#pending .row")).to_have_count(0)
     assert one.locator(".notice").count() == 0
@@ -392,12 +394,12 @@ def test_a_tab_too_many_says_what_to_do_and_waits(visit, server, room, bob):
     second.goto(first.url)
     banner = second.locator("#banner")
     expect(banner).to_have_text(
-        "You have 1 connection open here, which is the limit. Close some tabs, and this"
-        " page will connect again."
+        "You have 1 connection open, which is the limit. Close some tabs and this page "
+        "will reconnect."
     )
     second.clock.run_for(58_000)  # it is not tried again and again
     assert len(opened) == 1
-    expect(second.locator("#status")).to_contain_text("trying again in")
+    expect(second.locator("#status")).to_contain_text("Reconnecting in")
     say(first, "the first stays as it is")
     expect(row(first, "the first stays as it is")).to_have_count(1)
     first.close()
@@ -476,6 +478,6 @@ def test_only_new_lines_of_others_are_announced(visit, room, alice, bob):
     is_live(one), is_live(two)
     say(one, "my own")
     say(two, "something new")
-    expect(one.locator("#announcer")).to_contain_text("bob says: something new")
+    expect(one.locator("#announcer")).to_contain_text("bob: something new")
     assert "line 5" not in one.locator("#announcer").inner_text()
     assert "my own" not in one.locator("#announcer").inner_text()

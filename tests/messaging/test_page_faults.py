@@ -291,7 +291,7 @@ def test_who_came_while_the_newest_page_was_loaded_is_here(enter, room, alice, b
 def test_who_is_sent_away_comes_back_within_the_window(enter, room, alice):
     tab = enter(alice, room)
     tab.page.evaluate("Math.random = () => 0.9")
-    farewell = protocol.farewell(Close.RESTART, "The server restarts.")
+    farewell = protocol.farewell(Close.RESTART, "The server is restarting.")
     tab.browser_side.send(farewell.decode())
     tab.browser_side.close(code=1012)
     tab.page.wait_for_timeout(1_000)  # by itself it would wait for 0.45 s

@@ -128,7 +128,7 @@ def test_what_was_said_is_nowhere_in_the_admin(talk, alice, bob, desk, browse):
 def test_a_room_shows_how_full_and_how_old_it_is(talk, desk):
     page = text(desk.get(at("room")))
     assert re.search(r'field-people_here">1<', page)
-    assert re.search(rf'field-lines">{last(talk).seq}<', page)
+    assert re.search(rf'field-events">{last(talk).seq}<', page)
     page = text(desk.get(at("room", talk.pk, "change")))
     assert "Show them" in page  # the members
 
@@ -296,7 +296,7 @@ def test_some_are_put_out_and_the_last_owner_is_not(talk, alice, bob, carol, do)
     told = do("kick", *rows)
     assert sorted(told) == [
         "Done: 2.",
-        "alice in lobby: A room needs an owner: make somebody else owner first.",
+        "alice in lobby: A room needs an owner. Make somebody else an owner first.",
     ]
     assert [row.user for row in talk.memberships.all()] == [alice]
 
@@ -344,8 +344,8 @@ def test_a_room_is_archived_and_opened_again(talk, admin, do, browse, bob):
 def test_rooms_are_deleted_once_one_is_sure_and_brought_back(talk, admin, desk, do):
     choice = {"action": "delete_rooms", "_selected_action": [talk.pk]}
     page = text(desk.post(at("room"), choice))
-    assert f"<li>lobby: {last(talk).seq} lines</li>" in page
-    assert "For 30 days you can bring it back here" in page
+    assert f"<li>lobby: {last(talk).seq} events</li>" in page
+    assert "You can recover it here for 30 days" in page
     assert Room.objects.filter(pk=talk.pk).exists()
     assert do("delete_rooms", talk, confirmed="Delete") == ["Done: 1."]
     event = talk.events.get(kind="delete_room")
@@ -355,7 +355,7 @@ def test_rooms_are_deleted_once_one_is_sure_and_brought_back(talk, admin, desk, 
     assert "lobby" in text(desk.get(at("room"), {"deleted_at__isnull": "False"}))
     assert desk.get(at("room", talk.pk, "change")).status_code == 200
     (told,) = do("archive", talk)
-    assert told == "lobby: There is no such room any more."
+    assert told == "lobby: This room no longer exists."
     assert do("bring_back", talk) == ["Done: 1."]
     assert last(talk).kind == "recover_room"
     assert Room.objects.filter(pk=talk.pk).exists()
@@ -414,7 +414,7 @@ def test_a_name_taken_a_moment_ago_is_a_sentence(room, desk, monkeypatch):
     answer = desk.post(at("room", "add"), {"name": "Lobby", "topic": ""}, follow=True)
     assert answer.redirect_chain == [(at("room", "add"), 302)]
     (told,) = [str(message) for message in answer.context["messages"]]
-    assert told == "There is a room of this name already."
+    assert told == "There’s already a room with this name."
     assert Room.objects.get() == room
 
 
@@ -559,14 +559,16 @@ def test_a_permission_of_the_admin_is_no_right_in_a_room(talk, bob, staff, brows
         ("kick", row),
         ("make_owner", row),
     ):
-        assert do(action, one, client=client) == [f"{one}: You may not do that here."]
+        assert do(action, one, client=client) == [
+            f"{one}: You don’t have permission to do that here."
+        ]
     (told,) = do("delete_rooms", talk, client=client, confirmed="Delete")
-    assert told == "lobby: You may not do that here."
+    assert told == "lobby: You don’t have permission to do that here."
     answer = client.post(
         at("room", talk.pk, "change"), fields_of(talk, topic="News"), follow=True
     )
     told = [str(message) for message in answer.context["messages"]]
-    assert told == ["You may not do that here."]
+    assert told == ["You don’t have permission to do that here."]
     assert last(talk) == head
     talk.refresh_from_db()
     assert talk.topic == "Anything"

@@ -42,7 +42,7 @@ def test_words_of_others_keep_a_room_from_its_owner(
     head = room.events.count()
     answer = delete(browse(alice), room)
     assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
-    assert answer.json()["detail"].startswith("Others have written here")
+    assert answer.json()["detail"].startswith("Other people have written here")
     assert room.events.count() == head
     assert delete(browse(admin), room).status_code == 200
 
@@ -50,7 +50,7 @@ def test_words_of_others_keep_a_room_from_its_owner(
 def test_one_owner_does_not_delete_the_words_of_another(room, alice, bob):
     room.give_role(bob, Role.OWNER, by=alice)
     say(room, alice)
-    with pytest.raises(Refused, match="Others have written"):
+    with pytest.raises(Refused, match="Other people have written"):
         room.delete_room(bob)
     room.delete_room(alice)
 
@@ -61,7 +61,7 @@ def test_a_former_admin_is_asked_as_they_are_now(room, alice, bob, admin):
     room.give_role(admin, Role.OWNER, by=alice)
     type(admin).objects.filter(pk=admin.pk).update(is_superuser=False)
     assert admin.is_superuser
-    with pytest.raises(Refused, match="Others have written"):
+    with pytest.raises(Refused, match="Other people have written"):
         room.delete_room(admin)
 
 
@@ -105,7 +105,7 @@ VERBS = [
 @pytest.mark.parametrize("verb", VERBS)
 def test_nothing_happens_in_a_deleted_room(verb, room, admin, bob):
     head = room.delete_room(admin).seq
-    with pytest.raises(Refused, match="There is no such room any more"):
+    with pytest.raises(Refused, match="This room no longer exists"):
         verb(room, admin, bob)
     assert Head.objects.get(room=room).seq == head
 
@@ -114,7 +114,7 @@ def test_its_name_stays_taken(room, alice, browse):
     room.delete_room(alice)
     answer = browse(alice).post("/rooms/new/", {"name": "LOBBY"})
     assert answer.status_code == 422
-    assert "There is a room of this name already." in answer.content.decode()
+    assert "There’s already a room with this name." in answer.content.decode()
 
 
 def test_who_was_there_has_left_and_nobody_is_counted(room, alice, bob, carol, node):
@@ -145,7 +145,7 @@ def test_to_put_many_out_takes_as_many_statements_as_one(room, alice, bob, node)
 def test_an_admin_brings_it_back_as_it_was(room, alice, bob, admin, browse):
     say(room, bob)
     room.delete_room(admin)
-    with pytest.raises(Refused, match="You may not do that here"):
+    with pytest.raises(Refused, match="You don’t have permission to do that here"):
         room.recover_room(alice)
     event = room.recover_room(admin)
     assert (event.kind, event.actor) == ("recover_room", admin)

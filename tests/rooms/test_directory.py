@@ -150,7 +150,7 @@ def test_rooms_are_found_by_the_beginning_of_their_name(
     assert answer.status_code == 200
     assert names(answer.context["page"]) == found
     if not found:
-        assert "No room has a name that begins with" in answer.content.decode()
+        assert "No room’s name starts with" in answer.content.decode()
 
 
 def test_a_search_has_pages_too(alice, small_pages, browse):

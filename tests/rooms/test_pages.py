@@ -105,7 +105,7 @@ def test_of_two_first_visitors_one_is_the_admin():
         thread.join(20)
     first, second = sorted(answers.values(), key=lambda answer: answer.status_code)
     assert (first.status_code, second.status_code) == (302, 422)
-    assert "Somebody has set this chat up already." in text(second)
+    assert "This chat is already set up." in text(second)
     admin, room = User.objects.get(), Room.objects.get()
     assert admin.is_superuser
     assert room.name == f"{admin.username}-room"
@@ -121,7 +121,7 @@ def test_a_first_name_taken_a_moment_ago_is_a_sentence(db, client, monkeypatch):
     monkeypatch.setattr("rooms.views.is_new", lambda: True)
     answer = client.post("/welcome/", WELCOME)
     assert answer.status_code == 422
-    assert "Somebody has this name already." in text(answer)
+    assert "This name is already taken." in text(answer)
     assert not Room.objects.exists()
 
 
@@ -324,16 +324,19 @@ def test_a_name_that_folds_like_another_is_taken(name, twin, alice, bob, browse)
     assert browse(alice).post("/rooms/new/", {"name": name}).status_code == 302
     answer = browse(bob).post("/rooms/new/", {"name": twin})
     assert answer.status_code == 422
-    assert "There is a room of this name already." in text(answer)
+    assert "There’s already a room with this name." in text(answer)
     assert Room.objects.get().role_of(bob) is None
 
 
 @pytest.mark.parametrize(
     ("twin", "told"),
     [
-        ("l0bby", "There is a room whose name looks the same."),
+        ("l0bby", "There’s already a room with a name that looks the same."),
         ("1obby", "Start with a letter"),
-        ("lоbby", "Write each word of a name in one alphabet."),  # its o is Cyrillic
+        (
+            "lоbby",
+            "Use only one alphabet in each word of the name.",
+        ),  # its o is Cyrillic
     ],
 )
 def test_a_room_that_looks_like_another_is_not_made(twin, told, room, bob, browse):
@@ -399,7 +402,7 @@ def test_of_two_who_take_one_name_at_once_one_has_it(alice, bob):
         thread.join(20)
     assert {answer.status_code for answer in answers.values()} == {302, 422}
     loser = next(who for who, answer in answers.items() if answer.status_code == 422)
-    assert "There is a room of this name already." in text(answers[loser])
+    assert "There’s already a room with this name." in text(answers[loser])
     room = Room.objects.get()
     assert [member.role for member in room.memberships.all()] == [Role.OWNER]
     assert room.role_of(loser) is None
@@ -440,7 +443,7 @@ def test_a_room_that_is_not_there(slug, room, alice, browse):
         assert answer.status_code == 404
         assert answer.json() == {
             "code": "no_such_room",
-            "detail": "There is no such room.",
+            "detail": "There’s no such room.",
         }
 
 

@@ -41,8 +41,8 @@ def test_the_form_says_when_one_can_make_another(alice, browse):
         assert client.post("/rooms/new/", {"name": name}).status_code == 302
     answer = client.post("/rooms/new/", {"name": "four"})
     assert answer.status_code == 422
-    assert "You have made 3 rooms in 24 hours; that is the most." in text(answer)
-    assert "You can make another in 24 hours." in text(answer)
+    assert "You’ve created 3 rooms in 24 hours, which is the limit." in text(answer)
+    assert "You can create another in 24 hours." in text(answer)
     assert 'value="four"' in text(answer)
     assert Room.objects.count() == 3
 
@@ -111,7 +111,7 @@ def test_staff_are_bound_in_the_admin_too(db, browse):
     answer = browse(staff).post(
         "/admin/rooms/room/add/", {"name": "four", "topic": ""}, follow=True
     )
-    assert "You can make another in 24 hours." in text(answer)
+    assert "You can create another in 24 hours." in text(answer)
     assert Room.objects.count() == 3
 
 

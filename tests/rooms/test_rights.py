@@ -257,7 +257,10 @@ def test_forms_agree_with_the_table(act, world, browse):
             assert landed == (sign_in if letter == "L" else page)
             world.assert_written(act if letter == "Y" else None)
             if letter == "N" and CELLS["read", who] == "H":
-                assert "You may not do that here." in answer.content.decode()
+                assert (
+                    "You don’t have permission to do that here."
+                    in answer.content.decode()
+                )
 
 
 @pytest.mark.parametrize("act", FORMS)
@@ -392,7 +395,7 @@ def test_a_non_member_has_no_role_to_change_and_is_not_kicked(
         fields = {"user": "stranger", "role": "owner"}
         answer = browse(alice).post(f"/rooms/lobby/{act}/", fields, **AS_JSON)
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_field")
-        assert answer.json()["detail"] == "stranger is no member of this room."
+        assert answer.json()["detail"] == "stranger isn’t a member of this room."
     assert room.role_of(stranger) is None
 
 

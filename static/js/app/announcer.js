@@ -1,5 +1,5 @@
-import { number } from "rollcall/clock"
-import { fromTemplate } from "rollcall/dom"
+import { words } from "rollcall/dom"
+import { counted } from "rollcall/plural"
 
 const AT_ONCE = 3
 const FORGET = 20_000
@@ -18,19 +18,20 @@ export class Announcer {
   /** Takes live events. */
   take(events) {
     const said = events.filter(({ kind, user }) => kind === "message" && user.id !== this.#user.id)
-    if (said.length > AT_ONCE) return this.#say("say-many", { count: number(said.length) })
-    for (const { user, body } of said) this.#say("say-message", { name: user.name, body })
+    if (said.length > AT_ONCE) return this.#say(counted("new-messages", said.length))
+    for (const { user, body } of said) this.#say(words("say-message", { name: user.name, body }))
   }
 
   /** Takes what the connection does: only a loss is told, and the return from one. */
   connectionState({ name }) {
-    if (name === "waiting" && this.#connection === "live") this.#say("say-lost")
-    if (name === "live" && this.#connection === "waiting") this.#say("say-live")
+    if (name === "waiting" && this.#connection === "live") this.#say(words("say-lost"))
+    if (name === "live" && this.#connection === "waiting") this.#say(words("say-live"))
     if (["waiting", "live"].includes(name)) this.#connection = name
   }
 
-  #say(id, slots) {
-    const sentence = fromTemplate(id, slots)
+  #say(text) {
+    const sentence = document.createElement("p")
+    sentence.textContent = text
     this.#region.append(sentence)
     setTimeout(() => sentence.remove(), FORGET)
   }

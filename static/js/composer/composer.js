@@ -1,6 +1,5 @@
-import { number } from "rollcall/clock"
-import { words } from "rollcall/dom"
 import { Draft } from "rollcall/draft"
+import { counted } from "rollcall/plural"
 
 const NEARLY = 200
 
@@ -103,8 +102,10 @@ export class Composer {
     const near = this.#box.value.length > this.#limit - NEARLY
     const left = near ? this.#left : 0
     this.#count.hidden = !near
-    this.#count.textContent = near ? words("word-left", { count: number(left) }) : ""
+    this.#count.textContent = near ? told(left) : ""
     this.#count.classList.toggle("over", left < 0)
     this.#button.disabled = !this.#canSend
   }
 }
+
+const told = (left) => (left < 0 ? counted("characters-over", -left) : counted("characters-left", left))

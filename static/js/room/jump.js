@@ -1,4 +1,6 @@
 import { number } from "rollcall/clock"
+import { fill } from "rollcall/dom"
+import { counted } from "rollcall/plural"
 
 /** The button down to the newest row, with the count of rows that came while reading above. */
 export class Jump {
@@ -23,6 +25,6 @@ export class Jump {
     if (unseen === this.#unseen) return
     this.#unseen = unseen
     this.#count.hidden = !unseen
-    this.#count.querySelector("[data-slot=count]").textContent = number(unseen)
+    fill(this.#count, { count: number(unseen), sentence: counted("new-messages", unseen) })
   }
 }
