@@ -3,7 +3,7 @@ from datetime import timedelta
 import orjson
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -13,6 +13,7 @@ from messaging import history, protocol
 from messaging.models import MAX_BODY
 from messaging.protocol import BadFrame
 from rooms import last_room
+from rooms.json_answers import SIGNED_OUT, refuse
 from rooms.models import Head, Installation, Room
 from rooms.moderation import KEPT_DELETED
 from rooms.removals import in_minutes, removal_of
@@ -91,12 +92,12 @@ def _urls(room):
 def log(request, slug):
     """One page of a room's log as JSON; docs/PROTOCOL.md, "The log by HTTP"."""
     if not request.user.is_authenticated:
-        return _error(401, "not_allowed", _("You’re signed out."))
+        return refuse(SIGNED_OUT)
     room = get_object_or_404(Room.objects.of(request.user).named(slug))
     try:
         place = _place(request.GET)
     except BadFrame as bad:
-        return _error(400, bad.code, bad.detail)
+        return refuse(bad)
     head = Head.objects.get(room=room).seq
     page = history.page(room, head, **place)
     epoch = Installation.current().epoch
@@ -123,7 +124,3 @@ def _place(query):
             detail = _("“limit” must be from 1 to %(max)s.") % {"max": MAX_PAGE}
             raise BadFrame("bad_field", detail)
     return place
-
-
-def _error(status, code, detail):
-    return JsonResponse({"code": code, "detail": detail}, status=status)

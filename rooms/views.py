@@ -11,7 +11,6 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -30,6 +29,7 @@ from rooms.forms import (
     WelcomeForm,
     is_new,
 )
+from rooms.json_answers import NO_SUCH_ROOM, SIGNED_OUT, refuse
 from rooms.models import Event, Room
 from rooms.models.room import COUNTED_MEMBERS
 from rooms.rights import Refused
@@ -134,26 +134,12 @@ def act(form=ActForm):
     return decorate
 
 
-SIGNED_OUT = Refused("signed_out", gettext_lazy("You’re signed out."))
-NO_SUCH_ROOM = Refused("no_such_room", gettext_lazy("There’s no such room."))
-STATUS = {
-    "signed_out": 401,
-    "not_allowed": 403,
-    "archived": 403,
-    "removed": 403,
-    "no_such_room": 404,
-}
-
-
 def _wants_json(request) -> bool:
     return "application/json" in request.headers.get("Accept", "")
 
 
 def _answer_json(request, slug, event=None, refused=None):
-    if refused:
-        problem = {"code": refused.code, "detail": str(refused.detail)}
-        return JsonResponse(problem, status=STATUS.get(refused.code, 400))
-    return JsonResponse({"seq": event and event.seq})
+    return refuse(refused) if refused else JsonResponse({"seq": event and event.seq})
 
 
 def _answer_page(request, slug, event=None, refused=None):

@@ -266,7 +266,8 @@ def test_signed_out_it_is_401(room, client):
     for slug in ("lobby", "nosuch"):
         answer = client.get(f"/rooms/{slug}/log/")
         assert answer.status_code == 401
-        assert answer.json()["detail"] == "You’re signed out."
+        told = {"code": "signed_out", "detail": "You’re signed out."}
+        assert answer.json() == told
 
 
 def test_it_closes_to_who_is_put_out(room, alice, bob, browse):
