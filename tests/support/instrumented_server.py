@@ -25,7 +25,7 @@ class InstrumentedServer(Rollcall):
 
     def __init__(self, folder, *options, **environment):
         self._told = Path(folder) / "told.json"
-        super().__init__(folder, *options, TELLTALE=self._told, **environment)
+        super().__init__(folder, *options, NUMBERS_FILE=self._told, **environment)
         self.command[2:3] = ["-m", "tests.support.instrumented_server"]
 
     def is_ready(self):
@@ -57,7 +57,7 @@ def main(prepare=lambda: None):
 
     hub.KEEP_IDLE = float(os.environ.get("KEEP_IDLE", hub.KEEP_IDLE))
     listen_to_twisted()
-    signal.signal(ASK, lambda number, frame: write(Path(os.environ["TELLTALE"])))
+    signal.signal(ASK, lambda number, frame: write(Path(os.environ["NUMBERS_FILE"])))
     execute_from_command_line(sys.argv)
 
 

@@ -73,7 +73,7 @@ class Bench:
         self.ends_at = time.monotonic() + 60 * self.plan.minutes
         sampling = asyncio.create_task(self._sample())
         self.site.crowd, self.site.loop = self.crowd, loop
-        self.history.tell("cast", rooms=rooms(), secrets=secrets(), daphnes=DAPHNES)
+        self.history.tell("members", rooms=rooms(), secrets=secrets(), daphnes=DAPHNES)
         self.crowd.start()
         await self._until_live()
         await asyncio.sleep(8 if self.plan.is_compact else WARM_UP)

@@ -6,7 +6,7 @@ tab, "…-twin-1"), `conn` its socket, counted from 1, `user` a person's name, `
 slug. The digest of an event is that of its JSON on the wire, with the keys sorted.
 
 The run
-    cast      rooms {slug: [names of the members]}, secrets {slug: marker}: as they are
+    members   rooms {slug: [names of the members]}, secrets {slug: marker}: as they are
               before anybody speaks; daphnes (how many)
     baseline  the load runs, nothing was hurt yet
     fault     number, name ("N5"), what?, clients? [names of people whose sockets are on

@@ -30,7 +30,7 @@ class StoredEvent(NamedTuple):
 class RoomLog:
     """The whole log of a room, as the database had it."""
 
-    def __init__(self, dump, cast):
+    def __init__(self, dump, members):
         self.head = dump["head"]
         self.members = set(dump["members"])
         self.here = set(dump["here"])
@@ -39,7 +39,7 @@ class RoomLog:
         self.seqs_of = defaultdict(list)  # {key: [seq]}
         self.leaves = defaultdict(list)  # {name: [seq]}, of who was not put out
         self._turns = defaultdict(list)  # {name: [(seq, is a member from here on)]}
-        for name in cast:
+        for name in members:
             self._turns[name].append((0, True))
         for event in self.events:
             self._fold(event)
@@ -208,7 +208,7 @@ class Run:
 
     def __init__(self, records):
         self.began = self.ended = 0
-        self.cast, self.secrets = {}, {}
+        self.members_at_first, self.secrets = {}, {}
         self.ops: dict[str, ClientOperation] = {}
         self.conns: dict[tuple, Connection] = {}
         self.by_client = defaultdict(list)  # {client: [Connection]}
@@ -241,8 +241,8 @@ class Run:
 
     # The run --------------------------------------------------------------------------
 
-    def _cast(self, r):
-        self.cast, self.secrets = r["rooms"], r["secrets"]
+    def _members(self, r):
+        self.members_at_first, self.secrets = r["rooms"], r["secrets"]
 
     def _baseline(self, r):
         self.baseline = r["t"]
@@ -375,7 +375,7 @@ class Run:
     def _dump(self, r):
         generation = self.generation(r["epoch"])
         rooms = {
-            slug: RoomLog(dump, self.cast.get(slug, ()))
+            slug: RoomLog(dump, self.members_at_first.get(slug, ()))
             for slug, dump in r["rooms"].items()
         }
         self.logs[generation], self.dumped[generation] = rooms, r["t"]

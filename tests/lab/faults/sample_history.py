@@ -4,7 +4,7 @@ which all is well, until a test spoils them."""
 from tests.lab.faults.index import NS
 
 SECRETS = {"lobby": "secret-lobby", "den": "secret-den"}
-CAST = {"lobby": ["alice", "bob", "dora"], "den": ["carol"]}
+MEMBERS = {"lobby": ["alice", "bob", "dora"], "den": ["carol"]}
 MEGABYTE = 1024 * 1024
 
 
@@ -15,12 +15,12 @@ class SampleHistory:
         self.records = []
         self.now = 100.0  # seconds
         self.epoch = "one"
-        self.logs = {slug: [] for slug in CAST}
+        self.logs = {slug: [] for slug in MEMBERS}
         self.lines = {}  # {client: the fields of its open socket}
         self.counts = {}  # {client: sockets so far}
-        self.members = {slug: set(names) for slug, names in CAST.items()}
+        self.members = {slug: set(names) for slug, names in MEMBERS.items()}
         self.sessions = {}  # {user: what their browser is signed in by}
-        self.tell("cast", rooms=CAST, secrets=SECRETS, daphnes=2)
+        self.tell("members", rooms=MEMBERS, secrets=SECRETS, daphnes=2)
 
     def tell(self, e, **fields):
         self.now += 0.01
@@ -213,7 +213,7 @@ class SampleHistory:
         self.tell("settled")
         self.sample()
         self.dump("end")
-        self.tell("present", rooms={slug: sorted(self.here(slug)) for slug in CAST})
+        self.tell("present", rooms={slug: sorted(self.here(slug)) for slug in MEMBERS})
         for client, line in self.lines.items():
             self.tell(
                 "state",

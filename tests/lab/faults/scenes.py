@@ -204,7 +204,7 @@ class Play:
     async def run(self, play):
         rooms = rooms_of(self.slug)
         secrets = {slug: secret_of(slug) for slug in rooms}
-        self.history.tell("cast", rooms=rooms, secrets=secrets, daphnes=1)
+        self.history.tell("members", rooms=rooms, secrets=secrets, daphnes=1)
         try:
             await play(self)
             self.history.tell("hush")

@@ -85,9 +85,9 @@ def number_from_sequence():
         head = self._heads[room_id]
         with connection.cursor() as cursor:
             cursor.execute(
-                f"CREATE SEQUENCE IF NOT EXISTS planted_{room_id} START {head.seq + 1}"
+                f"CREATE SEQUENCE IF NOT EXISTS seeded_{room_id} START {head.seq + 1}"
             )
-            cursor.execute(f"SELECT nextval('planted_{room_id}')")
+            cursor.execute(f"SELECT nextval('seeded_{room_id}')")
             head.seq = cursor.fetchone()[0] - 1
         event = append(self, room_id, kind, actor, **fields)
         time.sleep(MOMENT if kind == "message" else 0)
@@ -115,10 +115,10 @@ def reserve_numbers():
     def block_after(seq, room_id):
         with connection.cursor() as cursor:
             cursor.execute(
-                f"CREATE SEQUENCE IF NOT EXISTS planted_{room_id}"
+                f"CREATE SEQUENCE IF NOT EXISTS seeded_{room_id}"
                 f" INCREMENT 100 START {seq + 1}"
             )
-            cursor.execute(f"SELECT nextval('planted_{room_id}')")
+            cursor.execute(f"SELECT nextval('seeded_{room_id}')")
             return cursor.fetchone()[0] - 1
 
     Log.append = append_from_block
@@ -172,15 +172,15 @@ def keep_the_epoch():
     from django.db import connection
 
     connection.cursor().execute(
-        "CREATE OR REPLACE RULE planted AS ON UPDATE TO rooms_installation"
+        "CREATE OR REPLACE RULE seeded AS ON UPDATE TO rooms_installation"
         " DO INSTEAD NOTHING"
     )
 
 
 def uproot(cursor):
     """Take out of a database what bugs have put into it."""
-    cursor.execute("DROP RULE IF EXISTS planted ON rooms_installation")
-    cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'planted\\_%'")
+    cursor.execute("DROP RULE IF EXISTS seeded ON rooms_installation")
+    cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'seeded\\_%'")
     for (name,) in cursor.fetchall():
         cursor.execute(f"DROP SEQUENCE {name}")
     cursor.execute(
@@ -299,7 +299,7 @@ def publish_and_wait():
 
     def publish_now(self, room_id, epoch, records):
         with contextlib.suppress(redis.RedisError):
-            client.publish("planted", room_id)
+            client.publish("seeded", room_id)
         publish(self, room_id, epoch, records)
 
     Relay.publish = publish_now

@@ -37,6 +37,6 @@ async def test_what_is_left_behind_is_found(tmp_path, environment, monkeypatch):
     server = BuggyServer(tmp_path, "keeps_sockets", **environment).start()
     try:
         with pytest.raises(AssertionError, match="left over"):
-            await Churn(server, 1, "planted").run()
+            await Churn(server, 1, "seeded").run()
     finally:
         server.stop()
