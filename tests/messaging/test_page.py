@@ -7,6 +7,7 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import expect
 
+from messaging import protocol
 from messaging.rendering.markdown import to_html
 from messaging.writing.requests import PostMessage, write_batch
 from rooms.models import Room
@@ -470,6 +471,20 @@ def test_nothing_overflows(visit, room, alice, scheme, width):
     wide = "document.documentElement.scrollWidth > innerWidth"
     assert not page.evaluate(wide)
     assert not page.locator("#timeline").evaluate("t => t.scrollWidth > t.clientWidth")
+
+
+@pytest.mark.parametrize(
+    ("language", "sentences"),
+    [
+        ("en", ["5 characters left", "1 character left", "2 characters too many"]),
+        ("ru", ["Осталось 5 символов", "Остался 1 символ", "Лишние 2 символа"]),
+    ],
+)
+def test_numbers_agree_with_their_nouns(visit, room, alice, language, sentences):
+    page = visit(alice, "/rooms/lobby/", locale=language)
+    for left, sentence in zip((5, 1, -2), sentences, strict=True):
+        page.locator("#say").fill("x" * (protocol.MAX_BODY - left))
+        expect(page.locator("[data-count]")).to_have_text(sentence)
 
 
 def test_only_new_lines_of_others_are_announced(visit, room, alice, bob):
