@@ -48,7 +48,7 @@ def file(tmp_path):
 @pytest.fixture
 def talk(room, bob):
     """Some days of talk, and what is hard to carry."""
-    call_command("seed_demo", days=2, lines=20, stdout=io.StringIO())
+    call_command("seed_demo", days=2, messages=20, stdout=io.StringIO())
     Group.objects.create(name="helpers").user_set.add(bob)
     say(room, bob, AWKWARD)
     return room
