@@ -200,7 +200,7 @@ def freeze_redis(site, rng):
     site.redis.resume()
 
 
-@operation("N13", "half-open lines to Redis", (3, 8), {"redis lines"})
+@operation("N13", "half-open connections to Redis", (3, 8), {"redis lines"})
 def half_open_redis(site, rng):
     with site.weather("redis", mode="half-open", direction=rng.choice(["up", "down"])):
         yield {}
@@ -235,7 +235,7 @@ for _name, _mode in [
     ("N24b", "double hints"),
     ("N24c", "shuffle hints"),
 ]:
-    operation(_name, f"Redis's line: {_mode}", (3, 8), {"redis lines"}, 0.5)(
+    operation(_name, f"Redis's connection: {_mode}", (3, 8), {"redis lines"}, 0.5)(
         hurt_hints(_mode)
     )
 
@@ -261,7 +261,7 @@ def kill_nginx(site, rng):
 
 @operation(
     "N26",
-    "slow lines to PostgreSQL and Redis",
+    "slow connections to PostgreSQL and Redis",
     (3, 8),
     {"postgres lines", "redis lines"},
 )
@@ -284,12 +284,12 @@ def hurt_clients(**weather):
 for _name, _what, _weather in [
     (
         "N19",
-        "clients' lines are cut in the middle of a frame",
+        "clients' connections are cut in the middle of a frame",
         {"mode": "cut", "after": 5000},
     ),
     ("N19b", "clients hear nothing", {"mode": "half-open", "direction": "down"}),
     ("N19c", "clients are not heard", {"mode": "half-open", "direction": "up"}),
-    ("N19d", "clients' lines take 1 KB/s", {"mode": "throttle", "rate": 1024.0}),
+    ("N19d", "clients' connections take 1 KB/s", {"mode": "throttle", "rate": 1024.0}),
 ]:
     operation(_name, _what, (3, 8), {"clients"}, 0.5)(hurt_clients(**_weather))
 
@@ -306,6 +306,6 @@ def freeze_tabs(site, rng):
         yield {}
 
 
-@operation("N20", "all clients' lines break at once", (0, 1), {"clients"})
+@operation("N20", "all clients' connections break at once", (0, 1), {"clients"})
 def break_all(site, rng):
     yield {"do": site.break_all_lines}
