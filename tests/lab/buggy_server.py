@@ -20,7 +20,8 @@ class BuggyServer(InstrumentedServer):
 
 
 def raises_on_a_list_as_type():
-    """READERS.get([…]) is a TypeError: the socket dies with 1011, the log tells."""
+    """A list where a text belongs is a TypeError: the socket dies with 1011, and the
+    log tells."""
     from messaging import protocol
 
     protocol._string = lambda value: value

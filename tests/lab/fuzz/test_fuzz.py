@@ -55,7 +55,7 @@ async def test_odd_frames_cost_nobody_anything(hunted):
 
 
 SIGNS = {
-    "raises_on_a_list_as_type": "unhashable type|1011",
+    "raises_on_a_list_as_type": "TypeError|1011",
     "forgets_to_answer": "no answer|should end so: lives",
     "loses_the_key": "not an answer",
     "answers_twice": "not an answer",
