@@ -19,8 +19,12 @@ ONE = """
 import json, sys, threading, time
 from contextlib import suppress
 import psutil
-from tests.lab.bench import scenarios
-from tests.lab.bench.stage import Stage
+try:
+    from tests.lab.bench import scenarios
+    from tests.lab.bench.stage import Stage
+except ImportError:  # a checkout of before there was a lab
+    from tests.bench import scenarios
+    from tests.bench.stage import Stage
 
 samples = []  # (when, the processor time that the server has used)
 
