@@ -30,7 +30,7 @@ etc=/etc/rollcall
 opt=/opt/rollcall
 systemd=/etc/systemd/system
 sources=(accounts config deploy docs locale messaging requirements rooms static templates
-    CHANGELOG.md LICENSE README.md SECURITY.md manage.py pyproject.toml)
+    CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md manage.py pyproject.toml)
 
 main() {
     read_options "$@"

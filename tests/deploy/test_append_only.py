@@ -135,7 +135,7 @@ def test_only_the_role_that_purges_removes_a_room(house, browse):
     house.postgres.execute(f"{LONG_AGO} WHERE slug = 'cellar'")
     before = kinds(house, "cellar")
     for options in ((), ("--yes",)):
-        told = "1 rooms deleted more than 30 days ago, with 3 lines"
+        told = "1 rooms deleted more than 30 days ago, with 3 events"
         if options:
             with pytest.raises(subprocess.CalledProcessError) as refused:
                 house.manage("purge", *options, url=house.postgres.url)
