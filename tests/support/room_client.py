@@ -154,7 +154,10 @@ class RoomClient(SocketClient):
         key = key or f"key-{next(self.keys)}"
         before = len(self._answers(key))
         await self.send(json.dumps({"type": "post", "key": key, "body": body}))
-        return (await self.until(lambda: self._answers(key)[before:]))[0]
+        await self.until(lambda: self._answers(key)[before:] or self.close_code)
+        answers = self._answers(key)[before:]
+        assert answers, f"closed {self.close_code} before the answer"
+        return answers[0]
 
     async def answer(self, key):
         """The first answer to what was posted with this key."""
