@@ -204,7 +204,10 @@ class PersonConsumer(AsyncWebsocketConsumer):
         runtime.current().hub.leave(self)
         with translation.override(self.language):  # the hub's own may be another
             farewell = protocol.farewell(code, detail)
-        await self.deliver(farewell)
+        try:
+            await self.deliver(farewell)
+        except Exception as error:
+            logger.info("a reason could not be told: %r", error)
         for one in (int(code), 1000):  # plain Daphne takes no 1012
             try:
                 return await self.close(code=one)

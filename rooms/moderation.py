@@ -61,7 +61,7 @@ class Moderation:
             return event
 
     def kick(self, target, by, reason=""):
-        """`target` is put out: no member any more, their sockets close, and for
+        """`target` is removed: no member any more, their sockets close, and for
         KICK_SECONDS they cannot join again."""
         reason = one_line(reason, MAX_REASON)
         with self._acting(by, Act.KICK, target) as log:
@@ -121,7 +121,7 @@ class Moderation:
             return log.append(self.pk, Event.Kind.ARCHIVE, by, archived=archived)
 
     def delete_room(self, by):
-        """The room is hidden from everybody, and everybody in it put out. Its name
+        """The room is hidden from everybody, and everybody in it exits. Its name
         stays taken until `purge` removes it, KEPT_DELETED later.
 
         Who is no superuser can do it only while nobody else has spoken there.

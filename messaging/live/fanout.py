@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from django.utils.translation import gettext_lazy as _
 
-from messaging.live import background
 from messaging.live.sockets import LiveSocket
 from messaging.protocol import Close
 
@@ -28,7 +27,7 @@ async def write_to_all(sockets: Iterable[LiveSocket], frame: bytes) -> None:
                 socket.write(wire)
         except Exception:
             logger.exception("a socket could not be written to; it is closed")
-            starts_anew = socket.close_with(Close.RESTART, _("Try again in a moment."))
-            background.start(starts_anew)
+            # Before anything else is written: a later frame would leave a hole.
+            await socket.close_with(Close.RESTART, _("Try again in a moment."))
         if count % YIELD_EVERY == 0:
             await asyncio.sleep(0)

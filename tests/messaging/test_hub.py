@@ -12,13 +12,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
-from messaging import history
+from messaging import history, protocol
 from messaging.history import PIECE_BYTES, READ_BYTES, Record
 from messaging.live import background
 from messaging.live.feed import MAX_GAP
 from messaging.live.hub import Hub
 from messaging.live.ring import Rings
-from messaging.protocol import Cursor
+from messaging.protocol import Close, Cursor
 from messaging.writing.requests import Entry, PostMessage, write_batch
 from rooms.models import Event, Head, Installation, Room
 from tests.support.interleavings import Received, make_feed, replayed
@@ -263,6 +263,50 @@ async def test_a_socket_that_cannot_be_written_to_is_closed_and_no_other(
     feed.take(await sync_to_async(say)(room, alice, 1), 6)
     await settle(feed, 6)
     assert (fine.seqs, fine.closed) == ([5, 6], None)
+
+
+async def test_a_socket_that_missed_a_frame_gets_no_later_one(feed, room, bob):
+    """All frames of a batch may be written in one step of the event loop."""
+    broken, failures = Reader(bob), []
+    await join(feed, broken, None)
+
+    async def fail_once(frame):
+        if not failures:
+            failures.append(frame)
+            raise RuntimeError("no connection")
+        broken.received.append(orjson.loads(frame))
+
+    async def close_with(code, detail):  # as a consumer does, by its hub
+        broken.closed = int(code)
+        feed.leave(broken)
+
+    broken.deliver, broken.close_with = fail_once, close_with
+    records = await sync_to_async(say_long)(room, bob, 40)
+    assert len(list(protocol.frames_of(record.json for record in records))) > 1
+    feed.take(records, 44)
+    await settle(feed, 44)
+    assert failures and broken.closed == 1012
+    assert broken.seqs == []
+
+
+async def test_a_socket_is_closed_though_its_farewell_cannot_be_sent(monkeypatch):
+    from messaging.consumers import RoomConsumer
+
+    def fail(wire):
+        raise RuntimeError("no connection")
+
+    codes = []
+
+    async def close(code):
+        codes.append(code)
+
+    live = SimpleNamespace(hub=SimpleNamespace(leave=lambda socket: None))
+    monkeypatch.setattr("messaging.consumers.runtime.current", lambda: live)
+    consumer = RoomConsumer()
+    consumer.frames = SimpleNamespace(encode=lambda frame: frame, write=fail)
+    consumer.close = close
+    await consumer.close_with(Close.RESTART, "why")
+    assert codes == [1012]
 
 
 async def test_a_fresh_start_tells_every_page(feed, room, bob):
