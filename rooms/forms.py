@@ -92,12 +92,12 @@ class ActForm(forms.Form):
 
 
 class KickForm(ActForm):
-    user = PersonNameField(required=False)
+    user = PersonNameField(required=False, strip=False)
     reason = TextField()
 
 
 class RoleForm(ActForm):
-    user = PersonNameField(required=False)
+    user = PersonNameField(required=False, strip=False)
     role = TextField()
 
 
@@ -110,7 +110,7 @@ class ClearForm(ActForm):
 
 
 class RestoreForm(ActForm):
-    seq = SeqField(required=False)
+    seq = SeqField(required=False, strip=False)
 
 
 # A new installation -------------------------------------------------------------------

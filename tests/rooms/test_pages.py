@@ -615,6 +615,8 @@ BAD_FIELDS = [
     ("restore", {}),
     ("restore", {"seq": "x"}),
     ("restore", {"seq": "-1"}),
+    ("restore", {"seq": " 5"}),
+    ("kick", {"user": " bob "}),
     ("restore", {"seq": "0"}),
     ("restore", {"seq": "٥"}),
     ("restore", {"seq": "5.0"}),
